@@ -1,0 +1,2 @@
+//! In progress.
+#[allow(unused)] use proc_macro as _;

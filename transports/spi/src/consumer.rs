@@ -1,0 +1,183 @@
+use std::fmt;
+use std::future::Future;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Carried, Headers, Name, Payload, Timestamp, TransportError};
+
+/// One member of a group, pulled by the bus.
+pub trait Consumer: Send + 'static {
+    /// Waits until there is something to report and appends at most `max` messages to `batch`.
+    ///
+    /// # Contract
+    ///
+    /// - At most [`Subscribe::window`](crate::Subscribe::window) messages are unsettled at once;
+    ///   beyond that this waits while the transport goes on polling (O2).
+    /// - A message that was released, or dropped unsettled, comes again from memory, before newer
+    ///   ones of its key.
+    /// - What the consumer lost is reported as [`Signal::Revoked`], never in silence. It ends
+    ///   with [`Signal::Closed`] or an error, never by hanging.
+    ///
+    /// # Errors
+    ///
+    /// An error means the consumer is finished; whether a new one can be opened is
+    /// [`TransportError::is_retryable`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: what was not appended comes with the next call.
+    fn receive(
+        &mut self,
+        max: usize,
+        batch: &mut Vec<Received>,
+    ) -> impl Future<Output = Result<Signal, TransportError>> + Send;
+
+    /// Commits what is final, gives back the rest and leaves the group.
+    ///
+    /// # Errors
+    ///
+    /// What could not be committed will be delivered again.
+    fn close(self, deadline: Duration) -> impl Future<Output = Result<(), TransportError>> + Send;
+}
+
+/// What [`Consumer::receive`] reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Messages were appended.
+    Batch,
+    /// Unsettled messages now belong to somebody else; their tokens have fired and settling them
+    /// has no effect.
+    Revoked(Revoked),
+    /// The consumer ended because the transport was closed.
+    Closed,
+}
+
+/// What a consumer lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// The topic.
+    pub topic: Name,
+    /// The partition, where there are any.
+    pub partition: Option<i32>,
+    /// How many unsettled messages went with it.
+    pub unsettled: usize,
+}
+
+/// Where a broker keeps a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Position {
+    /// The partition; 0 where there are none.
+    pub partition: i32,
+    /// The offset in it.
+    pub offset: i64,
+}
+
+/// A delivered message.
+#[derive(Clone, Debug)]
+pub struct Inbound {
+    /// The topic it was published to.
+    pub topic: Name,
+    /// What it is ordered by.
+    pub key: Option<Bytes>,
+    /// The envelope, typed where it never left this process.
+    pub envelope: Carried,
+    /// All other headers, unchanged.
+    pub headers: Headers,
+    /// The data.
+    pub payload: Payload,
+    /// How and when it got here.
+    pub origination: Origination,
+}
+
+/// How a message got here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Origination {
+    /// Which delivery of this message to this group it is, from 1, where the transport counts;
+    /// else 0.
+    pub attempt: u32,
+    /// Where the broker keeps it.
+    pub position: Option<Position>,
+    /// The broker's time of the publish.
+    pub published: Option<Timestamp>,
+}
+
+/// Settles the messages of one batch.
+///
+/// Implemented by transports; the bus only sees [`Received`].
+pub trait Settle: Send + Sync + 'static {
+    /// The message reached its final state (D2). Never blocks; the transport commits in its own
+    /// rhythm. Called at most once per index. A late call has no effect and is counted (D4, D5).
+    fn ack(&self, index: u32);
+
+    /// The message is given back unchanged and will come again. As [`ack`](Self::ack) otherwise.
+    fn release(&self, index: u32, message: Inbound);
+
+    /// Fires when the assignment of these messages is lost, before the transport waits for them.
+    fn revoked(&self) -> &CancellationToken;
+}
+
+/// A delivered message that must be settled, once, by value.
+///
+/// Dropping it unsettled gives it back.
+pub struct Received {
+    // Taken when it is settled.
+    message: Option<Inbound>,
+    settle: Arc<dyn Settle>,
+    index: u32,
+}
+
+impl Received {
+    /// A message of a batch, for transports.
+    #[must_use]
+    pub fn new(message: Inbound, settle: Arc<dyn Settle>, index: u32) -> Self {
+        Self { message: Some(message), settle, index }
+    }
+
+    /// The message reached its final state (D2).
+    pub fn ack(mut self) {
+        if self.message.take().is_some() {
+            self.settle.ack(self.index);
+        }
+    }
+
+    /// Gives the message back, unchanged; it will come again.
+    pub fn release(self) {
+        drop(self);
+    }
+
+    /// Fires when the assignment of this message is lost.
+    #[must_use]
+    pub fn revoked(&self) -> &CancellationToken {
+        self.settle.revoked()
+    }
+}
+
+impl Deref for Received {
+    type Target = Inbound;
+
+    #[inline]
+    #[allow(clippy::expect_used, reason = "only `ack` and `drop` take the message, by value")]
+    fn deref(&self) -> &Inbound {
+        self.message.as_ref().expect("settled messages are consumed")
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        if let Some(message) = self.message.take() {
+            self.settle.release(self.index, message);
+        }
+    }
+}
+
+impl fmt::Debug for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Received")
+            .field("message", &self.message)
+            .finish_non_exhaustive()
+    }
+}
