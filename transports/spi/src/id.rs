@@ -22,6 +22,8 @@ pub struct EventId(Repr);
 
 #[derive(Clone)]
 enum Repr {
+    /// Made here and not yet seen by anybody else.
+    Fresh(Uuid),
     Uuid(Uuid),
     Text(Arc<str>),
 }
@@ -34,16 +36,31 @@ impl EventId {
         random[..8].copy_from_slice(&fastrand::u64(..).to_le_bytes());
         random[8..].copy_from_slice(&fastrand::u16(..).to_le_bytes());
         let millis = u64::try_from(time.as_micros() / 1_000).unwrap_or(0);
-        Self(Repr::Uuid(
+        Self(Repr::Fresh(
             uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid(),
         ))
+    }
+
+    /// Whether [`fresh`](Self::fresh) made it in this process: then no other event can have it.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        matches!(self.0, Repr::Fresh(_))
+    }
+
+    /// The same id, no longer fresh: somebody chose it for another event or another try.
+    #[must_use]
+    pub fn reused(self) -> Self {
+        match self.0 {
+            Repr::Fresh(id) => Self(Repr::Uuid(id)),
+            other => Self(other),
+        }
     }
 
     /// The moment a UUIDv7 carries, to the millisecond; `None` for an opaque id.
     #[must_use]
     pub fn time(&self) -> Option<Timestamp> {
         match &self.0 {
-            Repr::Uuid(id) => {
+            Repr::Fresh(id) | Repr::Uuid(id) => {
                 let (seconds, nanos) = id.get_timestamp()?.to_unix();
                 let seconds = i64::try_from(seconds).ok()?;
                 Some(Timestamp::from_micros(
@@ -61,7 +78,7 @@ impl EventId {
     #[must_use]
     pub fn derived_trace(&self) -> Option<TraceContext> {
         match &self.0 {
-            Repr::Uuid(id) => {
+            Repr::Fresh(id) | Repr::Uuid(id) => {
                 let (high, low) = id.as_u64_pair();
                 // The span id must differ from the trace id's halves and may not be zero.
                 let span = (high ^ low.rotate_left(29)).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -74,7 +91,7 @@ impl EventId {
     /// Runs `f` on the text without allocating.
     pub fn with_str<R>(&self, f: impl FnOnce(&str) -> R) -> R {
         match &self.0 {
-            Repr::Uuid(id) => f(id.hyphenated().encode_lower(&mut Uuid::encode_buffer())),
+            Repr::Fresh(id) | Repr::Uuid(id) => f(id.hyphenated().encode_lower(&mut Uuid::encode_buffer())),
             Repr::Text(text) => f(text),
         }
     }
@@ -114,7 +131,7 @@ impl From<&EventId> for EventId {
 impl PartialEq for EventId {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
-            (Repr::Uuid(a), Repr::Uuid(b)) => a == b,
+            (Repr::Fresh(a) | Repr::Uuid(a), Repr::Fresh(b) | Repr::Uuid(b)) => a == b,
             (Repr::Text(a), Repr::Text(b)) => a == b,
             // Canonical UUID texts are always stored compact, so the texts differ.
             _ => false,
@@ -127,7 +144,7 @@ impl Eq for EventId {}
 impl Hash for EventId {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match &self.0 {
-            Repr::Uuid(id) => state.write_u128(id.as_u128()),
+            Repr::Fresh(id) | Repr::Uuid(id) => state.write_u128(id.as_u128()),
             Repr::Text(text) => text.hash(state),
         }
     }

@@ -1,0 +1,205 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+use tidings_transport::{Capabilities, DynTransport, Name};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::config::BusConfig;
+use super::GroupSettings;
+use crate::clock::Clock;
+use crate::codec::Codec;
+use crate::emit::Completions;
+use crate::handler::Failure;
+use crate::pipeline::{Dedup, Gate, Middleware, RetryBudget, Slots};
+
+/// What every part of a running bus shares. It knows no handler, so workers that hold it keep no
+/// handler alive.
+pub(crate) struct BusCore {
+    /// Unique in the process.
+    pub(crate) id: u64,
+    pub(crate) service: Name,
+    pub(crate) transport: Arc<dyn DynTransport>,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) codec: Arc<dyn Codec>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) config: BusConfig,
+    /// Around every publish.
+    pub(crate) publish_layers: Arc<[Arc<dyn Middleware>]>,
+    pub(crate) completions: Completions,
+    pub(crate) idle: Idle,
+    pub(crate) runtime: Handle,
+    /// Set when shutdown begins: emits from outside handlers end with Closed (contract S3).
+    pub(crate) closing: AtomicBool,
+    /// Fired at the drain deadline: nothing may be emitted any more.
+    pub(crate) closed: CancellationToken,
+}
+
+impl BusCore {
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+}
+
+/// Wakes whoever waits for the bus to become idle. Nobody waiting costs one load.
+#[derive(Debug, Default)]
+pub(crate) struct Idle {
+    waiting: AtomicUsize,
+    changed: Notify,
+}
+
+impl Idle {
+    /// Something was settled.
+    pub(crate) fn changed(&self) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Runs `check` at once and after each change until it says yes.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn until<F: AsyncFnMut() -> bool>(&self, mut check: F) {
+        let _waiting = Waiting::new(&self.waiting);
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if check().await {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// What the pipeline knows about the group that it runs.
+pub(crate) struct GroupCore {
+    /// The group's name on the wire.
+    pub(crate) name: Name,
+    pub(crate) settings: GroupSettings,
+    pub(crate) bus: Arc<BusCore>,
+    /// Where its dead letters go; `None` keeps none.
+    pub(crate) dead_letters: Option<Name>,
+    /// Around every attempt: the bus's, then the group's own.
+    pub(crate) layers: Arc<[Arc<dyn Middleware>]>,
+    pub(crate) slots: Slots,
+    pub(crate) budget: RetryBudget,
+    pub(crate) gate: Gate,
+    pub(crate) dedup: Option<Dedup>,
+    /// Fired when the group should come to an end (contract S1).
+    pub(crate) draining: CancellationToken,
+    pub(crate) counters: Counters,
+}
+
+impl GroupSettings {
+    /// Lets the group's classifiers look at an error, in the order they were added.
+    pub(crate) fn reclassify(&self, failure: &mut Failure) {
+        if let Some(class) = self.classifiers.iter().find_map(|classify| classify(failure)) {
+            failure.reclassify(class);
+        }
+    }
+}
+
+/// What a group has done so far.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    completed: AtomicU64,
+    dead_lettered: AtomicU64,
+    duplicates: AtomicU64,
+    skipped: AtomicU64,
+    foreign: AtomicU64,
+    without_id: AtomicU64,
+    unsettled: AtomicUsize,
+    handed_back: AtomicUsize,
+    stopped: AtomicBool,
+}
+
+/// What a group has done so far, read at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupStats {
+    /// Handler calls that ended well, one per event and handler.
+    pub completed: u64,
+    /// Events written to the dead letters.
+    pub dead_lettered: u64,
+    /// Deliveries that dedup suppressed.
+    pub duplicates: u64,
+    /// Events skipped by a named rule: tombstones, foreign types of shared topics, no handler left.
+    pub skipped: u64,
+    /// Records without an envelope that were read as the one type of their topic.
+    pub foreign: u64,
+    /// Records that came without an id.
+    pub without_id: u64,
+    /// Deliveries taken and not settled yet.
+    pub unsettled: usize,
+    /// Whether the group stopped after a dead letter, as it was told to.
+    pub stopped: bool,
+}
+
+impl Counters {
+    pub(crate) fn completed(&self, count: u64) {
+        self.completed.fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(crate) fn dead_lettered(&self) {
+        self.dead_lettered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn duplicate(&self) {
+        self.duplicates.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn skipped(&self) {
+        self.skipped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn foreign(&self) {
+        self.foreign.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn without_id(&self) {
+        self.without_id.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn set_unsettled(&self, unsettled: usize, handed_back: usize) {
+        self.unsettled.store(unsettled, Ordering::Release);
+        self.handed_back.store(handed_back, Ordering::Release);
+    }
+
+    pub(crate) fn handed_back(&self) -> usize {
+        self.handed_back.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn stats(&self) -> GroupStats {
+        GroupStats {
+            completed: self.completed.load(Ordering::Relaxed),
+            dead_lettered: self.dead_lettered.load(Ordering::Relaxed),
+            duplicates: self.duplicates.load(Ordering::Relaxed),
+            skipped: self.skipped.load(Ordering::Relaxed),
+            foreign: self.foreign.load(Ordering::Relaxed),
+            without_id: self.without_id.load(Ordering::Relaxed),
+            unsettled: self.unsettled.load(Ordering::Acquire),
+            stopped: self.stopped.load(Ordering::Acquire),
+        }
+    }
+}

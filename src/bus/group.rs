@@ -1,0 +1,414 @@
+use std::any::TypeId;
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidings_transport::{Name, Pattern as TopicPattern, Start};
+
+use super::config::{AfterDeadLetter, GroupSettings};
+use super::live::{LiveGroup, dead_letter_topic};
+use super::registry::{next_subscription, topic_of};
+use super::{Bus, GroupCore, Subscription};
+use crate::Event;
+use crate::handler::{
+    AnyHandler, Class, Entry, ErasedHandler, EventArg, Failure, Handler, HandlerInfo, HandlerWith,
+    Invoke, PatternHandler, Stated, Typed, Wanted,
+};
+use crate::pipeline::{
+    Dedup, DedupPolicy, Gate, Middleware, PausePolicy, RetryBudget, RetryPolicy, Slots,
+};
+
+/// A named, independent consumer: what one group does, fails at or lags behind with is invisible
+/// in every other (contract D6).
+///
+/// Its name on the wire is `<service>.<group>`, so that two services with a group of one name
+/// never share events; [`exact`](Self::exact) says otherwise. Settings are fixed by the first
+/// handler that is registered.
+///
+/// ```
+/// # use tidings::{Bus, Event, RetryPolicy};
+/// # use serde::{Deserialize, Serialize};
+/// # use std::time::Duration;
+/// # #[derive(Debug, Clone, Serialize, Deserialize, Event)]
+/// # #[event(name = "order.placed", version = 1)]
+/// # struct OrderPlaced { order_id: String }
+/// # async fn award(order: OrderPlaced) {}
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bus = Bus::builder("order-service").build().await?;
+/// bus.group("loyalty-points")
+///     .concurrency(64)
+///     .retry(RetryPolicy::exponential().attempts(8))
+///     .deadline(Duration::from_secs(5))
+///     .on(award);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+#[must_use = "a group does nothing until a handler is registered with `on`"]
+pub struct Group {
+    bus: Bus,
+    label: Label,
+    settings: GroupSettings,
+    /// Which chain of settings this is; a group that exists takes no other.
+    stamp: Option<u64>,
+    handler: Option<Name>,
+}
+
+#[derive(Clone)]
+enum Label {
+    /// The bus's own group, named like the service.
+    Own,
+    Named(Name),
+}
+
+/// A [`Group`] with state for its handlers: see [`Bus::with`].
+#[derive(Clone)]
+#[must_use = "state does nothing until a handler is registered with `on`"]
+pub struct WithState<S> {
+    group: Group,
+    state: S,
+}
+
+macro_rules! settings {
+    ($($(#[$meta:meta])* $name:ident($($arg:ident: $ty:ty),*) |$settings:ident| $set:expr;)*) => {
+        $($(#[$meta])*
+        pub fn $name(mut self, $($arg: $ty),*) -> Self {
+            let $settings = &mut self.settings;
+            $set;
+            self.stamp = Some(next_subscription());
+            self
+        })*
+    };
+}
+
+impl Group {
+    pub(super) fn own(bus: &Bus) -> Self {
+        Self::new(bus, Label::Own)
+    }
+
+    pub(super) fn named_group(bus: &Bus, name: Name) -> Self {
+        Self::new(bus, Label::Named(name))
+    }
+
+    fn new(bus: &Bus, label: Label) -> Self {
+        let settings = bus.defaults().clone();
+        Self { bus: bus.clone(), label, settings, stamp: None, handler: None }
+    }
+
+    settings! {
+        /// How many attempts run at once, over all keys. Default 32. One key is always serial.
+        concurrency(attempts: usize) |s| s.concurrency = attempts;
+
+        /// How many deliveries may be unsettled at once: running, in backoff or behind their key.
+        /// Default 256.
+        window(deliveries: usize) |s| s.window = deliveries;
+
+        /// How many bytes of encoded payload those may hold together. Default 64 MiB.
+        window_bytes(bytes: usize) |s| s.window_bytes = bytes;
+
+        /// How many events may wait in the group's queue, where queues live in this process.
+        /// Default: the transport's, 1,024 in memory.
+        queue(events: usize) |s| s.queue = Some(events);
+
+        /// How failed attempts are repeated. Default: 5 attempts, 100 ms to 30 s, full jitter.
+        retry(policy: RetryPolicy) |s| s.retry = policy;
+
+        /// Which repeats are suppressed. Default: 100,000 ids for 10 minutes.
+        dedup(policy: DedupPolicy) |s| s.dedup = policy;
+
+        /// When the group stops taking events because all of them fail.
+        pause(policy: PausePolicy) |s| s.pause = policy;
+
+        /// How long one attempt may take. Default 30 s.
+        deadline(per_attempt: Duration) |s| s.deadline = per_attempt;
+
+        /// Whether events that cannot be handled are kept in `<group>.dead`. Default true. Without,
+        /// such an event is gone after one log line at level error.
+        dead_letters(keep: bool) |s| s.dead_letters = keep;
+
+        /// What a dead letter does to what comes behind it. Default [`AfterDeadLetter::Continue`].
+        after_dead_letter(policy: AfterDeadLetter) |s| s.after_dead_letter = policy;
+
+        /// Gives up the order per key: events of one key run side by side, and on RabbitMQ the
+        /// members of the group share its queue.
+        unordered() |s| s.ordered = false;
+
+        /// Takes the group's name as it is on the wire, without the service's before it: other
+        /// services may then be members of the same group.
+        exact() |s| s.exact = true;
+
+        /// Where the group starts if it is new (contract D7). Default [`Start::Earliest`].
+        start_at(start: Start) |s| s.start = start;
+
+        /// Adds middleware around every attempt of this group, inside the bus's own.
+        around_handlers(middleware: impl Middleware) |s| s.layers.push(Arc::new(middleware));
+    }
+
+    /// Says what an error means, before the bus does: for handlers that return a type of their
+    /// own. The first classifier whose type fits and that names a class wins.
+    ///
+    /// ```
+    /// # use tidings::{Bus, Class};
+    /// # #[derive(Debug)]
+    /// # enum PaymentError { Declined, Busy }
+    /// # async fn demo(bus: &Bus) {
+    /// let payments = bus.group("payments").classify(|error: &PaymentError| match error {
+    ///     PaymentError::Declined => Some(Class::Permanent),
+    ///     PaymentError::Busy => None, // transient, as every error is
+    /// });
+    /// # }
+    /// ```
+    pub fn classify<E: 'static>(
+        mut self,
+        classify: impl Fn(&E) -> Option<Class> + Send + Sync + 'static,
+    ) -> Self {
+        let classify = move |failure: &Failure| failure.downcast_ref::<E>().and_then(&classify);
+        self.settings.classifiers.push(Arc::new(classify));
+        self.stamp = Some(next_subscription());
+        self
+    }
+
+    /// Names the next handler: its dedup marks and dead letters carry the name, so it should
+    /// outlive refactorings. Without it the name is the last two segments of the function's path,
+    /// or, for a closure, the event's name.
+    pub fn named(mut self, name: impl Into<Name>) -> Self {
+        self.handler = Some(name.into());
+        self
+    }
+
+    /// Gives the next handlers state: see [`Bus::with`].
+    pub fn with<S: Clone + Send + Sync + 'static>(self, state: S) -> WithState<S> {
+        WithState { group: self, state }
+    }
+
+    /// Registers a handler: see [`Bus::on`].
+    #[track_caller]
+    pub fn on<A: EventArg, H: Handler<A>>(&self, handler: H) -> Subscription {
+        let site = Location::caller();
+        let name = self.handler_name::<H>(A::Event::NAME);
+        self.register(name, type_of::<A::Event>(), site, Some(TypeId::of::<A::Event>()), Typed::new(handler))
+    }
+
+    /// Registers a handler of every event whose topic matches: see [`Bus::on_pattern`].
+    #[track_caller]
+    pub fn on_pattern<H: AnyHandler>(&self, pattern: &str, handler: H) -> Subscription {
+        let site = Location::caller();
+        let name = self.handler_name::<H>(pattern);
+        match pattern.parse::<TopicPattern>() {
+            Ok(parsed) => {
+                self.register(name, Wanted::Pattern(parsed), site, None, PatternHandler(handler))
+            }
+            Err(error) => self.refuse(&format!("{error} (at {site})"), None),
+        }
+    }
+
+    /// What the group has done so far; `None` before its first handler.
+    #[must_use]
+    pub fn stats(&self) -> Option<super::GroupStats> {
+        let group = self.bus.registry().find_group(&self.wire_name())?;
+        Some(group.core.counters.stats())
+    }
+
+    /// The group's name on the wire.
+    #[must_use]
+    pub fn wire_name(&self) -> Name {
+        let service = &self.bus.core().service;
+        match &self.label {
+            Label::Own => service.clone(),
+            Label::Named(name) if self.settings.exact => name.clone(),
+            Label::Named(name) => Name::from(format!("{service}.{name}")),
+        }
+    }
+
+    /// The handler's name, and whether it was made up for a closure.
+    fn handler_name<H>(&self, fallback: &str) -> HandlerName {
+        if let Some(name) = &self.handler {
+            return HandlerName { name: name.clone(), made_up: false };
+        }
+        let path = std::any::type_name::<H>();
+        if path.contains("{{closure}}") {
+            return HandlerName { name: Name::from(fallback), made_up: true };
+        }
+        HandlerName { name: Name::from(last_two(path)), made_up: false }
+    }
+
+    fn register<I: Invoke>(
+        &self,
+        name: HandlerName,
+        wanted: Wanted,
+        site: &'static Location<'static>,
+        event: Option<TypeId>,
+        invoke: I,
+    ) -> Subscription {
+        if let Wanted::Type { .. } = wanted
+            && let Some(problem) = self.problem_before(site)
+        {
+            return self.refuse(&problem, event);
+        }
+        let wire = self.wire_name();
+        let mut created = false;
+        let group = self.bus.registry().group(&wire, || {
+            created = true;
+            Arc::new(LiveGroup::new(Arc::new(self.core(wire.clone()))))
+        });
+        if created {
+            self.bus.note_settings(&wire, self.stamp, self.settings.check(&wire));
+        } else if let Some(problem) = self.bus.settings_conflict(&wire, self.stamp) {
+            return self.refuse(&format!("{problem} (at {site})"), event);
+        }
+        if let Some(other) = group.handlers().iter().find(|other| other.info().name == name.name) {
+            let fix = if name.made_up {
+                "two closures for one event need names: write `.named(\"…\").on(…)`"
+            } else {
+                "give one of them another name with `.named(\"…\")`"
+            };
+            let problem = format!(
+                "group {wire:?} has two handlers named {:?}, at {} and at {site}: {fix}",
+                name.name,
+                other.info().site
+            );
+            return self.refuse(&problem, event);
+        }
+        let subscription = next_subscription();
+        let info =
+            HandlerInfo::new(name.name, subscription, wanted, site, Arc::clone(&group.core));
+        let handler: Arc<dyn ErasedHandler> = Arc::new(Entry { info, invoke });
+        self.warn_if_growing(&group, site);
+        if let Err(error) = group.add(handler) {
+            let problem = format!("group {wire:?}: {} (at {site})", crate::text::chain(&error));
+            group.remove(subscription);
+            return self.refuse(&problem, event);
+        }
+        if !self.bus.core().capabilities.durable {
+            group.start();
+        }
+        Subscription::handler(&self.bus, group, subscription)
+    }
+
+    /// What forbids a registration now, whatever it is.
+    fn problem_before(&self, site: &Location<'_>) -> Option<String> {
+        let core = self.bus.core();
+        if core.is_closing() {
+            return Some(format!("the handler at {site} comes after the shutdown: register before"));
+        }
+        if core.capabilities.durable && self.bus.registry().cold().started {
+            return Some(format!(
+                "the handler at {site} comes after `start`: on {} register every handler before it",
+                core.transport.system()
+            ));
+        }
+        None
+    }
+
+    fn refuse(&self, problem: &str, event: Option<TypeId>) -> Subscription {
+        tracing::error!(error = problem, "registration refused");
+        self.bus.registry().cold().errors.push(problem.to_owned());
+        if let Some(event) = event {
+            self.bus.registry().reject(event, problem);
+        }
+        Subscription::refused(&self.bus)
+    }
+
+    fn warn_if_growing(&self, group: &LiveGroup, site: &'static Location<'static>) {
+        let handlers = group.handlers().len() + 1;
+        let limit = self.bus.core().config.warn_handlers;
+        if handlers > limit && handlers.is_power_of_two() {
+            tracing::warn!(
+                group = %group.core.name,
+                handlers,
+                site = %site,
+                "the number of handlers of one group keeps growing: does each get its `off`?"
+            );
+        }
+    }
+
+    fn core(&self, name: Name) -> GroupCore {
+        let bus = Arc::clone(self.bus.core());
+        let settings = self.settings.clone();
+        let mut layers = self.bus.handler_layers().to_vec();
+        layers.extend(settings.layers.iter().cloned());
+        GroupCore {
+            dead_letters: settings.dead_letters.then(|| dead_letter_topic(&name)),
+            layers: layers.into(),
+            slots: Slots::new(settings.concurrency),
+            budget: RetryBudget::default(),
+            gate: Gate::new(settings.pause.clone()),
+            dedup: Dedup::new(&settings.dedup),
+            draining: tokio_util::sync::CancellationToken::new(),
+            counters: super::core::Counters::default(),
+            name,
+            settings,
+            bus,
+        }
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> WithState<S> {
+    /// Names the next handler: see [`Group::named`].
+    pub fn named(mut self, name: impl Into<Name>) -> Self {
+        self.group = self.group.named(name);
+        self
+    }
+
+    /// Registers a handler that takes the state first: see [`Bus::with`].
+    #[track_caller]
+    pub fn on<A: EventArg, H: HandlerWith<S, A>>(&self, handler: H) -> Subscription {
+        let site = Location::caller();
+        let name = self.group.handler_name::<H>(A::Event::NAME);
+        let invoke = Stated::new(self.state.clone(), handler);
+        let event = Some(TypeId::of::<A::Event>());
+        self.group.register(name, type_of::<A::Event>(), site, event, invoke)
+    }
+}
+
+struct HandlerName {
+    name: Name,
+    made_up: bool,
+}
+
+fn type_of<E: Event>() -> Wanted {
+    Wanted::Type {
+        event: Name::from_static(E::NAME),
+        version: E::VERSION,
+        topic: topic_of::<E>(),
+        shared: E::TOPIC.is_some(),
+        type_name: std::any::type_name::<E>(),
+    }
+}
+
+/// `app::payments::charge` → `payments::charge`; type arguments stay.
+fn last_two(path: &str) -> &str {
+    let plain = path.find('<').unwrap_or(path.len());
+    let mut cuts = path[..plain].rmatch_indices("::").map(|(at, _)| at + 2);
+    let _last = cuts.next();
+    cuts.next().map_or(path, |at| &path[at..])
+}
+
+impl fmt::Debug for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Group")
+            .field("name", &self.wire_name())
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S> fmt::Debug for WithState<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WithState").field("group", &self.group).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_two;
+
+    #[test]
+    fn a_handler_is_called_like_the_end_of_its_path() {
+        assert_eq!(last_two("app::payments::charge"), "payments::charge");
+        assert_eq!(last_two("app::charge"), "app::charge");
+        assert_eq!(last_two("charge"), "charge");
+        assert_eq!(last_two("app::a::any<app::b::C>"), "a::any<app::b::C>");
+    }
+}

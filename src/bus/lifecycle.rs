@@ -1,0 +1,281 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tidings_transport::{ErrorKind, Name, Topology};
+use tokio::time::Instant;
+
+use super::error::{RunError, ShutdownError, StartError, WouldDeadlock};
+use super::live::LiveGroup;
+use super::Bus;
+use crate::emit::running_handler;
+use crate::text::chain;
+
+/// What a shutdown came to (contract S2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Handler shares that reached their final state while the bus drained.
+    pub finished: u64,
+    /// Deliveries given back unfinished: they will be delivered again where the transport is
+    /// durable, and are lost with the process in memory.
+    pub handed_back: usize,
+    /// Handlers that still ran at the drain deadline and were dropped; their deliveries were given
+    /// back as well.
+    pub abandoned: usize,
+    /// Publishes whose outcome is unknown.
+    pub unflushed: usize,
+    /// Groups and the transport, where closing them failed, with the error.
+    pub errors: Vec<String>,
+}
+
+impl ShutdownReport {
+    /// Whether nothing was left.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.handed_back == 0 && self.abandoned == 0 && self.unflushed == 0 && self.errors.is_empty()
+    }
+}
+
+impl fmt::Display for ShutdownReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "finished {}, handed back {}, abandoned {}, unflushed {}",
+            self.finished, self.handed_back, self.abandoned, self.unflushed
+        )?;
+        self.errors.iter().try_for_each(|error| write!(f, "; {error}"))
+    }
+}
+
+impl Bus {
+    /// Checks every registration and starts consuming.
+    ///
+    /// In memory handlers consume from their registration on, and this only checks. Starting
+    /// twice is harmless.
+    ///
+    /// # Errors
+    ///
+    /// Everything wrong with the registrations, all at once; or the transport's error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future may leave some groups consuming and others not; call it again.
+    pub async fn start(&self) -> Result<(), StartError> {
+        let errors = self.registry().cold().errors.clone();
+        if !errors.is_empty() {
+            return Err(StartError::listed(errors));
+        }
+        let groups = self.registry().groups();
+        let topology = Topology {
+            topics: groups.iter().flat_map(|group| group.all_topics().exact).collect(),
+            groups: groups.iter().map(|group| group.topology(group.all_topics())).collect(),
+            declare: self.core().config.declare,
+        };
+        self.core().transport.declare(&topology).await?;
+        self.registry().cold().started = true;
+        groups.iter().for_each(|group| group.start());
+        Ok(())
+    }
+
+    /// Starts, runs until SIGINT or SIGTERM, then shuts down.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start) and [`shutdown`](Self::shutdown); `Aborted` when a second signal
+    /// comes while the first one's shutdown drains.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the bus running.
+    pub async fn run(&self) -> Result<ShutdownReport, RunError> {
+        self.start().await?;
+        let mut signals = Signals::new()?;
+        signals.next().await;
+        tracing::info!("signal received: shutting down");
+        tokio::select! {
+            report = self.shutdown() => Ok(report?),
+            () = signals.next() => Err(RunError::Aborted),
+        }
+    }
+
+    /// Waits until nothing is left to do: every event that was emitted, and every one that its
+    /// handlers emitted, is in its final state, backoff and delays included.
+    ///
+    /// Other processes' work on a broker is not waited for beyond what the groups of this bus
+    /// have to handle.
+    ///
+    /// # Errors
+    ///
+    /// `WouldDeadlock` inside a handler.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn settled(&self) -> Result<(), WouldDeadlock> {
+        self.refuse_inside_handler("the bus to settle")?;
+        self.core().idle.until(async || self.backlog().await == Some(0)).await;
+        Ok(())
+    }
+
+    /// Stops taking emits, drains what was taken, closes everything (contract S1–S3).
+    ///
+    /// Emits from outside handlers end with Closed at once; a draining handler may emit until the
+    /// drain deadline. A waiting retry runs its next attempt at once; what then fails is handed
+    /// back. In memory the queues are drained. It returns within the drain deadline (30 s unless
+    /// set) plus one second. A second call is harmless and finds nothing left.
+    ///
+    /// # Errors
+    ///
+    /// `Unfinished` with the report when anything was handed back, abandoned or unflushed;
+    /// `WouldDeadlock` inside a handler.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the bus draining; call it again to finish.
+    pub async fn shutdown(&self) -> Result<ShutdownReport, ShutdownError> {
+        self.refuse_inside_handler("the shutdown").map_err(ShutdownError::WouldDeadlock)?;
+        let core = self.core();
+        let until = Instant::now() + core.config.drain;
+        let groups = self.registry().groups();
+        let before = finals(&groups);
+        core.closing.store(true, Ordering::Release);
+        self.registry().refresh();
+        groups.iter().for_each(|group| group.core.draining.cancel());
+        let drained = core.idle.until(async || self.is_drained(&groups).await);
+        let _ = tokio::time::timeout_at(until, drained).await;
+        core.closed.cancel();
+
+        let left = || until.saturating_duration_since(Instant::now()).max(LAST_MOMENT);
+        let mut report = ShutdownReport::default();
+        let closing = groups.iter().map(|group| group.close(left()));
+        for (group, closed) in groups.iter().zip(futures::future::join_all(closing).await) {
+            report.handed_back += closed.handed_back;
+            report.abandoned += closed.abandoned;
+            report.errors.extend(closed.error.map(|error| format!("group {}: {}", group.core.name, chain(&error))));
+        }
+        report.finished = finals(&groups) - before;
+        match tokio::time::timeout(left(), core.transport.close(left())).await {
+            Ok(Ok(closed)) => report.unflushed = closed.unflushed,
+            Ok(Err(error)) => report.errors.push(format!("transport: {}", chain(&error))),
+            Err(_) => report.errors.push(String::from("transport: did not close in time")),
+        }
+        self.registry().clear();
+        if report.is_clean() { Ok(report) } else { Err(ShutdownError::Unfinished(report)) }
+    }
+
+    fn refuse_inside_handler(&self, what: &'static str) -> Result<(), WouldDeadlock> {
+        match running_handler() {
+            Some((bus, ..)) if bus == self.core().id => Err(WouldDeadlock { what }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Deliveries not final yet, over all groups; `None` while that is changing too fast to tell.
+    async fn backlog(&self) -> Option<u64> {
+        let groups = self.registry().groups();
+        let first = self.lags(&groups).await;
+        let again = self.lags(&groups).await;
+        // The same ends twice: nothing was published in between, so no cascade was missed.
+        (first.0 == again.0).then_some(again.1)
+    }
+
+    /// What was ever published to the groups, and how much of it is not final.
+    async fn lags(&self, groups: &[Arc<LiveGroup>]) -> (u64, u64) {
+        let (mut end, mut behind) = (0, 0);
+        for group in groups {
+            match self.core().transport.lag(&group.core.name).await {
+                Ok(lags) => {
+                    end += lags.iter().map(|lag| lag.end).sum::<u64>();
+                    behind += lags.iter().map(tidings_transport::Lag::behind).sum::<u64>();
+                }
+                // Without a measure, what the group has taken is what is known.
+                Err(error) if error.kind() == ErrorKind::Unsupported => {
+                    behind += group.core.counters.stats().unsettled as u64;
+                }
+                // A group that was never attached has nothing to do.
+                Err(_) => {}
+            }
+        }
+        (end, behind)
+    }
+
+    async fn is_drained(&self, groups: &[Arc<LiveGroup>]) -> bool {
+        let live: Vec<_> =
+            groups.iter().filter(|group| !group.core.counters.stats().stopped).cloned().collect();
+        let kept: u64 = live.iter().map(|group| group.core.counters.handed_back() as u64).sum();
+        if self.core().capabilities.durable {
+            // What was not taken stays where it is; only what was taken is waited for.
+            let taken: u64 =
+                live.iter().map(|group| group.core.counters.stats().unsettled as u64).sum();
+            return taken <= kept;
+        }
+        let (first, _) = self.lags(&live).await;
+        let (again, behind) = self.lags(&live).await;
+        first == again && behind <= kept
+    }
+}
+
+/// What closing a group or the transport gets at least, so that a drain that used up its deadline
+/// still ends in order; together they stay under the second that S2 allows.
+const LAST_MOMENT: Duration = Duration::from_millis(400);
+
+fn finals(groups: &[Arc<LiveGroup>]) -> u64 {
+    groups
+        .iter()
+        .map(|group| group.core.counters.stats())
+        .map(|stats| stats.completed + stats.dead_lettered + stats.duplicates + stats.skipped)
+        .sum()
+}
+
+/// SIGINT and, on Unix, SIGTERM.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        #[cfg(unix)]
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = self.terminate.recv() => {}
+        }
+        #[cfg(not(unix))]
+        let _ = tokio::signal::ctrl_c().await;
+    }
+}
+
+/// How a bus is put together, for people: see [`Bus::explain`].
+#[derive(Clone, Debug)]
+pub struct Explain {
+    pub(super) service: Name,
+    pub(super) transport: &'static str,
+    pub(super) health: String,
+    pub(super) lines: Vec<String>,
+    pub(super) problems: Vec<String>,
+}
+
+impl Explain {
+    /// Everything that `start` would refuse.
+    #[must_use]
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for Explain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "bus {} on {} ({})", self.service, self.transport, self.health)?;
+        self.lines.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
+        self.problems.iter().try_for_each(|problem| writeln!(f, "  problem: {problem}"))
+    }
+}

@@ -1,0 +1,242 @@
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures::FutureExt;
+use tidings_transport::{
+    ErrorKind, GroupTopology, Mode, Name, Subscribe, Topics, Topology, TransportError,
+};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::core::GroupCore;
+use super::registry::Table;
+use crate::handler::{ErasedHandler, Wanted};
+use crate::pipeline::{Closed, Command, Worker};
+use crate::text::chain;
+
+/// A group that has handlers: its table, and the task that runs it.
+pub(crate) struct LiveGroup {
+    pub(crate) core: Arc<GroupCore>,
+    pub(crate) table: Arc<ArcSwap<Table>>,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    commands: mpsc::Sender<Command>,
+    supervisor: JoinHandle<()>,
+}
+
+/// How many commands may wait for a worker.
+const COMMANDS: usize = 64;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+impl LiveGroup {
+    pub(super) fn new(core: Arc<GroupCore>) -> Self {
+        Self { core, table: Arc::new(ArcSwap::default()), running: Mutex::new(None) }
+    }
+
+    /// Adds a handler, and has the transport route its topic here, both before this returns.
+    pub(super) fn add(&self, handler: Arc<dyn ErasedHandler>) -> Result<(), TransportError> {
+        // The table first: what the transport routes here finds its handler.
+        self.table.rcu(|table| {
+            let mut handlers = table.handlers.clone();
+            handlers.push(Arc::clone(&handler));
+            Table { handlers }
+        });
+        self.core.bus.transport.attach(&self.topology(topics(std::slice::from_ref(&handler))))
+    }
+
+    /// Removes a handler; its topics too, if it was the last that wanted them.
+    pub(super) fn remove(&self, subscription: u64) -> bool {
+        let mut removed = None;
+        self.table.rcu(|table| {
+            let mut handlers = table.handlers.clone();
+            let at = handlers.iter().position(|h| h.info().subscription == subscription);
+            removed = at.map(|at| handlers.remove(at));
+            Table { handlers }
+        });
+        let Some(removed) = removed else {
+            return false;
+        };
+        removed.info().remove();
+        let mut gone = topics(&[removed]);
+        let left = topics(&self.table.load().handlers);
+        gone.exact.retain(|topic| !left.exact.contains(topic));
+        gone.patterns.retain(|pattern| !left.patterns.contains(pattern));
+        self.core.bus.transport.detach(&self.core.name, &gone);
+        true
+    }
+
+    pub(super) fn handlers(&self) -> Vec<Arc<dyn ErasedHandler>> {
+        self.table.load().handlers.clone()
+    }
+
+    pub(super) fn topology(&self, topics: Topics) -> GroupTopology {
+        let settings = &self.core.settings;
+        GroupTopology {
+            name: self.core.name.clone(),
+            topics,
+            ordered: settings.ordered,
+            start: settings.start,
+            dead_letters: self.core.dead_letters.clone(),
+            queue: settings.queue,
+        }
+    }
+
+    pub(super) fn all_topics(&self) -> Topics {
+        topics(&self.table.load().handlers)
+    }
+
+    /// Starts the task that runs the group, once.
+    pub(super) fn start(&self) {
+        let mut running = self.running();
+        if running.is_some() {
+            return;
+        }
+        let (commands, inbox) = mpsc::channel(COMMANDS);
+        let group = Supervised { core: Arc::clone(&self.core), table: Arc::clone(&self.table) };
+        let supervisor = self.core.bus.runtime.spawn(group.run(inbox));
+        *running = Some(Running { commands, supervisor });
+    }
+
+    fn commands(&self) -> Option<mpsc::Sender<Command>> {
+        self.running().as_ref().map(|running| running.commands.clone())
+    }
+
+    /// Waits until no call of a handler runs.
+    pub(super) async fn quiesce(&self, subscription: u64) {
+        let Some(commands) = self.commands() else {
+            return;
+        };
+        let (reply, done) = oneshot::channel();
+        // A worker that is gone runs nothing.
+        if commands.send(Command::Quiesce { subscription, reply }).await.is_ok() {
+            let _ = done.await;
+        }
+    }
+
+    /// Ends the task; what is unsettled is given back.
+    pub(super) async fn close(&self, deadline: Duration) -> Closed {
+        let Some(Running { commands, supervisor }) = self.running().take() else {
+            return Closed::default();
+        };
+        let (reply, done) = oneshot::channel();
+        let closed = async {
+            commands.send(Command::Close { deadline, reply }).await.ok()?;
+            done.await.ok()
+        };
+        let closed = tokio::time::timeout(deadline, closed).await.ok().flatten();
+        let stats = self.core.counters.stats();
+        supervisor.abort();
+        closed.unwrap_or(Closed { abandoned: stats.unsettled, ..Closed::default() })
+    }
+
+    /// Ends the task without waiting, for drop code.
+    pub(super) fn abort(&self) {
+        if let Some(running) = self.running().take() {
+            running.supervisor.abort();
+        }
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the task needs: no handler beside the table, and no bus.
+struct Supervised {
+    core: Arc<GroupCore>,
+    table: Arc<ArcSwap<Table>>,
+}
+
+impl Supervised {
+    /// Runs workers until one is closed; one that breaks is followed by another.
+    async fn run(self, mut inbox: mpsc::Receiver<Command>) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let error = match self.once(&mut inbox).await {
+                Ok(()) => return,
+                Err(error) => error,
+            };
+            tracing::error!(
+                group = %self.core.name,
+                error = chain(&error),
+                again_in = ?pause,
+                "group is not consuming"
+            );
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                command = inbox.recv() => match command {
+                    Some(Command::Quiesce { reply, .. }) => drop(reply.send(())),
+                    Some(Command::Close { reply, .. }) => {
+                        let _ = reply.send(Closed { error: Some(error), ..Closed::default() });
+                        return;
+                    }
+                    None => return,
+                },
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// One worker, from subscribe to its end; a panic of ours is an error like any other.
+    async fn once(&self, inbox: &mut mpsc::Receiver<Command>) -> Result<(), TransportError> {
+        let consumer = self.open().await?;
+        let (core, table) = (Arc::clone(&self.core), Arc::clone(&self.table));
+        let worker = Worker::new(core, consumer, table, inbox).run();
+        std::panic::AssertUnwindSafe(worker).catch_unwind().await.unwrap_or_else(|panic| {
+            Err(TransportError::new(ErrorKind::Other, crate::text::panic_message(panic)))
+        })
+    }
+
+    async fn open(&self) -> Result<Box<dyn tidings_transport::DynConsumer>, TransportError> {
+        let core = &self.core;
+        let settings = &core.settings;
+        let topics = topics(&self.table.load().handlers);
+        let topology = Topology {
+            topics: topics.exact.clone(),
+            groups: vec![GroupTopology {
+                name: core.name.clone(),
+                topics: topics.clone(),
+                ordered: settings.ordered,
+                start: settings.start,
+                dead_letters: core.dead_letters.clone(),
+                queue: settings.queue,
+            }],
+            declare: core.bus.config.declare,
+        };
+        core.bus.transport.declare(&topology).await?;
+        let subscribe = Subscribe {
+            group: core.name.clone(),
+            topics,
+            start: settings.start,
+            mode: Mode::AtLeastOnce,
+            window: settings.window,
+            ordered: settings.ordered,
+        };
+        core.bus.transport.subscribe(subscribe).await
+    }
+}
+
+fn topics(handlers: &[Arc<dyn ErasedHandler>]) -> Topics {
+    let mut topics = Topics::default();
+    for handler in handlers {
+        match &handler.info().wanted {
+            Wanted::Type { topic, .. } if !topics.exact.contains(topic) => {
+                topics.exact.push(topic.clone());
+            }
+            Wanted::Pattern(pattern) if !topics.patterns.contains(pattern) => {
+                topics.patterns.push(pattern.clone());
+            }
+            Wanted::Type { .. } | Wanted::Pattern(_) => {}
+        }
+    }
+    topics
+}
+
+/// The dead letters of a group, by its name on the wire.
+pub(super) fn dead_letter_topic(group: &Name) -> Name {
+    Name::from(format!("{group}.dead"))
+}

@@ -1,0 +1,497 @@
+//! The bus: what a program holds.
+
+mod builder;
+mod config;
+mod core;
+mod error;
+mod group;
+mod lifecycle;
+mod live;
+mod registry;
+mod slot;
+mod stream;
+mod subscription;
+mod url;
+
+pub use self::core::GroupStats;
+pub use builder::BusBuilder;
+pub use config::{AfterDeadLetter, Mapping};
+pub use error::{BuildError, RunError, ShutdownError, StartError, WouldDeadlock};
+pub use group::{Group, WithState};
+pub use lifecycle::{Explain, ShutdownReport};
+pub use stream::{EventStream, Lagged, NeverCame, Overflow, WaitFor};
+pub use subscription::Subscription;
+
+pub(crate) use self::core::{BusCore, GroupCore};
+pub(crate) use config::GroupSettings;
+pub(crate) use registry::Table;
+pub(crate) use slot::{CachedSlot, Slot, Snapshot};
+
+use std::any::TypeId;
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use tidings_transport::Name;
+
+use self::registry::{Registry, next_subscription, topic_of};
+use crate::Event;
+use crate::emit::{
+    Context, Emit, Heard, Inline, PublishError, Publisher, Receipt, Tap, try_emit,
+};
+use crate::handler::{AnyHandler, EventArg, Handler, Listener, Wanted};
+use crate::pipeline::{DeadLetters, Middleware};
+
+/// A typed event bus: register handlers per type, emit.
+///
+/// Cheap to clone: all clones are one bus.
+///
+/// # Guarantee
+///
+/// An emit that is Ok reached what contract P2 says for the transport: in memory, the bounded
+/// queue of every group subscribed now. Every event reaches exactly one final state per group:
+/// completed, dead-lettered, or skipped by a named rule. Events of one key are handled one at a
+/// time and in order, retries included.
+///
+/// # Overload
+///
+/// Queues are bounded. A full one makes [`emit`](Self::emit) wait and
+/// [`try_emit`](Self::try_emit) fail; nothing is dropped.
+///
+/// # Closing
+///
+/// [`shutdown`](Self::shutdown) drains and reports. A bus that is dropped without it stops at
+/// once and logs what was unsettled; that neither blocks nor panics. A handler that holds a clone
+/// of the bus keeps it alive until `shutdown`.
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use tidings::{Bus, Event};
+///
+/// #[derive(Debug, Clone, Serialize, Deserialize, Event)]
+/// #[event(name = "order.placed", version = 1, key = order_id)]
+/// struct OrderPlaced {
+///     order_id: String,
+///     total_cents: u64,
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bus = Bus::builder("order-service").build().await?;
+/// bus.on(async |order: OrderPlaced| println!("charging {}", order.total_cents));
+/// bus.emit(OrderPlaced { order_id: "ord-1".into(), total_cents: 5_999 }).await?;
+/// bus.shutdown().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Bus {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    core: Arc<BusCore>,
+    registry: Registry,
+    defaults: GroupSettings,
+    handler_layers: Arc<[Arc<dyn Middleware>]>,
+}
+
+impl Bus {
+    /// A bus for a service of this name, which is also the name of the bus's own group and the
+    /// source of its events.
+    pub fn builder(service: impl Into<Name>) -> BusBuilder {
+        BusBuilder::new(service.into())
+    }
+
+    /// Registers an async handler in the bus's own group.
+    ///
+    /// The argument's type says which events: `E` (needs `Clone`), `Arc<E>` or
+    /// [`Delivery<E>`](crate::Delivery). The result is `()` or `Result<(), E>`: an error is
+    /// retried, then dead-lettered. Handlers of one event run side by side and independently.
+    ///
+    /// A refused registration (two handlers of one name, two types of one wire identity) is
+    /// logged, and [`start`](Self::start) and each emit of the type return it.
+    #[track_caller]
+    pub fn on<A: EventArg, H: Handler<A>>(&self, handler: H) -> Subscription {
+        Group::own(self).on(handler)
+    }
+
+    /// Gives handlers state, cloned for each attempt and passed first.
+    ///
+    /// A closure that is `async move` and owns what it captures can be called only once, so it is
+    /// no handler; state goes here, or is cloned into an inner `async move` block.
+    ///
+    /// ```
+    /// # use tidings::{Bus, Event};
+    /// # use serde::{Deserialize, Serialize};
+    /// # use std::sync::Arc;
+    /// # #[derive(Debug, Clone, Serialize, Deserialize, Event)]
+    /// # #[event(name = "order.placed", version = 1)]
+    /// # struct OrderPlaced { order_id: String }
+    /// #[derive(Clone)]
+    /// struct Db;
+    /// impl Db { async fn save(&self, id: &str) {} }
+    ///
+    /// struct Payments;
+    /// impl Payments {
+    ///     async fn charge(self: Arc<Self>, order: OrderPlaced) -> Result<(), std::io::Error> { Ok(()) }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bus = Bus::builder("order-service").build().await?;
+    /// bus.with(Arc::new(Payments)).on(Payments::charge);
+    /// bus.with(Db).on(async |db: Db, order: OrderPlaced| db.save(&order.order_id).await);
+    ///
+    /// let db = Db;
+    /// bus.named("save-too").on(move |order: OrderPlaced| {
+    ///     let db = db.clone();
+    ///     async move { db.save(&order.order_id).await }
+    /// });
+    /// # Ok(()) }
+    /// ```
+    pub fn with<S: Clone + Send + Sync + 'static>(&self, state: S) -> WithState<S> {
+        Group::own(self).with(state)
+    }
+
+    /// Names the next handler of the bus's own group: see [`Group::named`].
+    pub fn named(&self, name: impl Into<Name>) -> Group {
+        Group::own(self).named(name)
+    }
+
+    /// A named, independent consumer: see [`Group`].
+    pub fn group(&self, name: impl Into<Name>) -> Group {
+        Group::named_group(self, name.into())
+    }
+
+    /// Registers a handler of every event whose topic matches, undecoded.
+    ///
+    /// The pattern is an AMQP one: words parted by dots, `*` for one word, `#` for any number. It
+    /// never matches the reserved topics that end in `.dead` and `.retry`.
+    #[track_caller]
+    pub fn on_pattern<H: AnyHandler>(&self, pattern: &str, handler: H) -> Subscription {
+        Group::own(self).on_pattern(pattern, handler)
+    }
+
+    /// Registers a listener: sync, inline in the emit, in registration order, after the publish is
+    /// Ok. It sees this process's emits on every transport; it neither settles nor retries. Its
+    /// error or panic is logged and reaches neither the emitter nor its neighbours.
+    #[track_caller]
+    pub fn listen<E: Event, L: Listener<E>>(&self, listener: L) -> Subscription {
+        self.listen_times(None, listener, Location::caller())
+    }
+
+    /// A [`listen`](Self::listen) for one event; it is removed before it runs.
+    #[track_caller]
+    pub fn once<E: Event, L: Listener<E>>(&self, listener: L) -> Subscription {
+        self.listen_times(Some(1), listener, Location::caller())
+    }
+
+    /// A [`listen`](Self::listen) for this many events; before the last one it is removed.
+    #[track_caller]
+    pub fn many<E: Event, L: Listener<E>>(&self, times: usize, listener: L) -> Subscription {
+        self.listen_times(Some(times), listener, Location::caller())
+    }
+
+    fn listen_times<E: Event, L: Listener<E>>(
+        &self,
+        times: Option<usize>,
+        listener: L,
+        site: &'static Location<'static>,
+    ) -> Subscription {
+        let slot = self.slot::<E>();
+        let subscription = next_subscription();
+        if times != Some(0) {
+            let heard = Heard::new(subscription, site);
+            slot.add_listener(Arc::new(Inline::new(heard, times, listener)));
+        }
+        Subscription::listener(self, slot, subscription)
+    }
+
+    /// Registers a tap: a listener over all types.
+    #[track_caller]
+    pub fn on_any(&self, tap: impl Fn(&Tap<'_>) + Send + Sync + 'static) -> Subscription {
+        let subscription = next_subscription();
+        let heard = Arc::new(Heard::new(subscription, Location::caller()));
+        self.registry().add_tap(heard, Arc::new(tap));
+        Subscription::tap(self, subscription)
+    }
+
+    /// This process's emits of one type as a stream, from now on.
+    ///
+    /// It is bounded: set [`capacity`](EventStream::capacity) and
+    /// [`overflow`](EventStream::overflow). A reader that is too slow is told how many events it
+    /// missed; a stream never makes an emit wait.
+    ///
+    /// ```
+    /// # use tidings::{Bus, Event, Overflow};
+    /// # use futures::StreamExt;
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Debug, Clone, Serialize, Deserialize, Event)]
+    /// # #[event(name = "order.placed", version = 1)]
+    /// # struct OrderPlaced { order_id: String }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bus = Bus::builder("order-service").build().await?;
+    /// let mut orders = bus.stream::<OrderPlaced>().capacity(16).overflow(Overflow::DropOldest);
+    /// bus.emit(OrderPlaced { order_id: "ord-1".into() }).await?;
+    /// let order = orders.next().await.unwrap()?;
+    /// assert_eq!(order.order_id, "ord-1");
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn stream<E: Event>(&self) -> EventStream<E> {
+        EventStream::new(self.slot::<E>(), Heard::new(next_subscription(), Location::caller()))
+    }
+
+    /// The first event from now on that fits. It listens from this call on, not only once it is
+    /// awaited; put a `tokio::time::timeout` around it where the event may never come.
+    ///
+    /// ```
+    /// # use tidings::{Bus, Event};
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Debug, Clone, Serialize, Deserialize, Event)]
+    /// # #[event(name = "order.placed", version = 1)]
+    /// # struct OrderPlaced { order_id: String }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bus = Bus::builder("order-service").build().await?;
+    /// let placed = bus.wait_for(|order: &OrderPlaced| order.order_id == "ord-1");
+    /// bus.emit(OrderPlaced { order_id: "ord-1".into() }).await?;
+    /// assert_eq!(placed.await?.order_id, "ord-1");
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn wait_for<E: Event>(
+        &self,
+        predicate: impl Fn(&E) -> bool + Send + Sync + 'static,
+    ) -> WaitFor<E> {
+        let heard = Heard::new(next_subscription(), Location::caller());
+        WaitFor::new(self.slot::<E>(), heard, predicate)
+    }
+
+    /// Emits an event: await it, after choosing a key, an id, headers or a delay.
+    ///
+    /// Ok is what contract P2 says for the transport. With a full queue it waits until the
+    /// transport's publish deadline.
+    ///
+    /// # Errors
+    ///
+    /// A [`PublishError`] says whether the event may have been published all the same, and hands
+    /// it back: see [`emit_again`](Self::emit_again).
+    pub fn emit<E: Event>(&self, event: E) -> Emit<'_, E> {
+        Emit::first(self, event)
+    }
+
+    /// Emits an event that an earlier emit handed back, with the same id: where that one's outcome
+    /// was Unknown, dedup suppresses the repeat.
+    pub fn emit_again<E: Event>(&self, failed: PublishError<E>) -> Emit<'_, E> {
+        Emit::again(self, failed)
+    }
+
+    /// Emits without waiting: done, or an error.
+    ///
+    /// # Errors
+    ///
+    /// `Full` where an emit would wait; `Unsupported` over a broker, whose confirmation only
+    /// waiting can bring, and with a publish middleware.
+    #[inline]
+    pub fn try_emit<E: Event>(&self, event: E) -> Result<Receipt, PublishError<E>> {
+        self.with_slot(|cached: &CachedSlot<E>| try_emit(&cached.slot, &cached.snapshot, event))
+    }
+
+    /// Emits many events, in order, up to 1,024 of them in flight at once; one result per event,
+    /// in the same order.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves some events published and others not.
+    pub async fn emit_all<E: Event>(
+        &self,
+        events: impl IntoIterator<Item = E>,
+    ) -> Vec<Result<Receipt, PublishError<E>>> {
+        let emits: Vec<_> =
+            events.into_iter().map(|event| self.emit(event).into_future()).collect();
+        futures::stream::iter(emits).buffered(IN_FLIGHT).collect().await
+    }
+
+    /// A handle for emitting one type on a hot path.
+    #[must_use]
+    pub fn publisher<E: Event>(&self) -> Publisher<E> {
+        Publisher::new(self.clone())
+    }
+
+    /// What an emit at this point would carry on: inside a handler its correlation id, event id
+    /// and trace; elsewhere nothing. For tasks that a handler spawns: see [`Context::scope`].
+    #[must_use]
+    pub fn context(&self) -> Context {
+        Context::capture(&*self.core().clock)
+    }
+
+    /// Whether anything in this process handles or listens to events of this type. Taps and
+    /// patterns count only where they match.
+    #[must_use]
+    pub fn has_handlers<E: Event>(&self) -> bool {
+        self.registry().has_listeners(TypeId::of::<E>())
+            || self.registry().groups().iter().any(|group| self.group_gets::<E>(&group.core.name))
+    }
+
+    /// A group's dead letters: its name as given to [`group`](Self::group), or as it is on the
+    /// wire; the service's own name stands for the bus's own group.
+    #[must_use]
+    pub fn dead_letters(&self, group: &str) -> DeadLetters {
+        let prefixed = Name::from(format!("{}.{group}", self.core().service));
+        let name = match self.registry().find_group(&prefixed) {
+            Some(_) => prefixed,
+            None => Name::from(group),
+        };
+        DeadLetters::new(Arc::clone(self.core()), live::dead_letter_topic(&name))
+    }
+
+    /// How the bus is put together: transport, groups, handlers, topics, settings, and what the
+    /// transport can or cannot do for them.
+    #[must_use]
+    pub fn explain(&self) -> Explain {
+        let core = self.core();
+        let mut lines = Vec::new();
+        let able: Vec<String> = tidings_transport::Capability::ALL
+            .into_iter()
+            .filter(|capability| core.capabilities.has(*capability))
+            .map(|capability| capability.to_string())
+            .collect();
+        lines.push(format!("transport can: {}", able.join(", ")));
+        lines.push(String::from(
+            "the bus does itself: dedup, order per key in the process, retry, dead letters",
+        ));
+        for group in self.registry().groups() {
+            let settings = &group.core.settings;
+            let stopped = if group.core.counters.stats().stopped { ", stopped" } else { "" };
+            lines.push(format!(
+                "group {}: concurrency {}, window {}, {} attempts, deadline {:?}, {}, dead letters in {}{stopped}",
+                group.core.name,
+                settings.concurrency,
+                settings.window,
+                settings.retry.attempts,
+                settings.deadline,
+                if settings.ordered { "ordered per key" } else { "unordered" },
+                group.core.dead_letters.as_deref().unwrap_or("nothing: they are lost"),
+            ));
+            for handler in group.handlers() {
+                let info = handler.info();
+                lines.push(match &info.wanted {
+                    Wanted::Type { event, version, topic, type_name, .. } => format!(
+                        "  {} handles {event} v{version} ({type_name}) from {topic}, registered at {}",
+                        info.name, info.site
+                    ),
+                    Wanted::Pattern(pattern) => format!(
+                        "  {} handles every topic {pattern}, registered at {}",
+                        info.name, info.site
+                    ),
+                });
+            }
+        }
+        Explain {
+            service: core.service.clone(),
+            transport: core.transport.system(),
+            health: core.transport.health().to_string(),
+            lines,
+            problems: self.registry().cold().errors.clone(),
+        }
+    }
+
+    pub(crate) fn core(&self) -> &Arc<BusCore> {
+        &self.inner.core
+    }
+
+    pub(crate) fn slot<E: Event>(&self) -> Arc<Slot<E>> {
+        self.inner.registry.slot::<E>(&self.inner.core)
+    }
+
+    #[inline]
+    pub(crate) fn with_slot<E: Event, R>(&self, f: impl FnOnce(&CachedSlot<E>) -> R) -> R {
+        let cached = slot::cached(self.inner.core.id, || self.slot::<E>());
+        f(&cached)
+    }
+
+    /// Whether a group of this bus has a handler that gets events of a type.
+    pub(crate) fn group_gets<E: Event>(&self, group: &str) -> bool {
+        let topic = topic_of::<E>();
+        self.registry().find_group(group).is_some_and(|group| {
+            group.handlers().iter().any(|handler| match &handler.info().wanted {
+                Wanted::Type { event, .. } => event == E::NAME,
+                Wanted::Pattern(pattern) => pattern.matches(&topic),
+            })
+        })
+    }
+
+    /// A group was made with these settings.
+    fn note_settings(&self, group: &Name, stamp: Option<u64>, problems: Vec<String>) {
+        let mut cold = self.registry().cold();
+        for problem in &problems {
+            tracing::error!(error = problem, "group settings refused");
+        }
+        cold.errors.extend(problems);
+        cold.stamps.insert(group.clone(), stamp);
+    }
+
+    /// Whether a group that exists was made with other settings.
+    fn settings_conflict(&self, group: &Name, stamp: Option<u64>) -> Option<String> {
+        let cold = self.registry().cold();
+        let made_with = cold.stamps.get(group).copied().flatten();
+        (stamp.is_some() && stamp != made_with).then(|| {
+            format!("group {group:?} exists already, with other settings: set them all where its first handler is registered")
+        })
+    }
+
+    fn registry(&self) -> &Registry {
+        &self.inner.registry
+    }
+
+    fn defaults(&self) -> &GroupSettings {
+        &self.inner.defaults
+    }
+
+    fn handler_layers(&self) -> &[Arc<dyn Middleware>] {
+        &self.inner.handler_layers
+    }
+}
+
+/// How many emits of one `emit_all` may be in flight.
+const IN_FLIGHT: usize = 1_024;
+
+impl fmt::Debug for Bus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bus")
+            .field("service", &self.core().service)
+            .field("transport", &self.core().transport.system())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The last clone is gone: ends without blocking, and says what was unfinished (contract S3).
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let was_shut_down = self.core.closed.is_cancelled();
+        self.core.closing.store(true, std::sync::atomic::Ordering::Release);
+        self.core.closed.cancel();
+        for group in self.registry.groups() {
+            let unsettled = group.core.counters.stats().unsettled;
+            if unsettled > 0 && !was_shut_down {
+                tracing::warn!(
+                    group = %group.core.name,
+                    unsettled,
+                    "bus dropped without shutdown: unsettled events are given back"
+                );
+            }
+            group.abort();
+            group.table.store(Arc::default());
+        }
+        let unstarted = {
+            let cold = self.registry.cold();
+            self.core.capabilities.durable && !cold.started
+        };
+        if unstarted && !self.registry.groups().is_empty() {
+            tracing::error!("bus dropped with handlers that were never started: call `start` or `run`");
+        }
+    }
+}

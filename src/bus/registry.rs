@@ -1,0 +1,185 @@
+//! Who is registered for what. Everything here is cold: it changes when a program starts, not
+//! when it emits.
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dashmap::DashMap;
+use tidings_transport::Name;
+
+use super::live::LiveGroup;
+use super::slot::{AnySlot, Kind, Slot};
+use super::core::BusCore;
+use crate::Event;
+use crate::codec::TypedEncoder;
+use crate::emit::{Heard, Tap};
+use crate::event::Lineage;
+use crate::handler::ErasedHandler;
+
+/// The taps over all types.
+pub(crate) type Taps = Arc<[(Arc<Heard>, Arc<dyn Fn(&Tap<'_>) + Send + Sync>)]>;
+
+/// The handlers of one group, immutable; swapped when one is added or removed.
+#[derive(Default)]
+pub(crate) struct Table {
+    pub(crate) handlers: Vec<Arc<dyn ErasedHandler>>,
+}
+
+/// A number for a subscription, unique in the process; larger is later. 0 is nobody's.
+pub(crate) fn next_subscription() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+pub(crate) struct Registry {
+    slots: DashMap<TypeId, Arc<dyn AnySlot>>,
+    groups: DashMap<Name, Arc<LiveGroup>>,
+    cold: Mutex<Cold>,
+}
+
+#[derive(Default)]
+pub(super) struct Cold {
+    /// Wire identities, and the types that claim them.
+    identities: HashMap<(Name, u32), (TypeId, &'static str)>,
+    taps: Vec<(Arc<Heard>, Arc<dyn Fn(&Tap<'_>) + Send + Sync>)>,
+    /// Everything wrong with the registrations so far; `start` returns them all at once.
+    pub(super) errors: Vec<String>,
+    pub(super) started: bool,
+    /// Which chain of settings each group was made with.
+    pub(super) stamps: HashMap<Name, Option<u64>>,
+}
+
+impl Registry {
+    pub(super) fn new() -> Self {
+        Self { slots: DashMap::new(), groups: DashMap::new(), cold: Mutex::default() }
+    }
+
+    pub(super) fn cold(&self) -> MutexGuard<'_, Cold> {
+        self.cold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The slot of a type, made at its first use.
+    pub(super) fn slot<E: Event>(&self, core: &Arc<BusCore>) -> Arc<Slot<E>> {
+        let event = TypeId::of::<E>();
+        if let Some(slot) = self.slots.get(&event).map(|slot| Arc::clone(&slot))
+            && let Ok(slot) = slot.as_any().downcast::<Slot<E>>()
+        {
+            return slot;
+        }
+        let errors = self.identify::<E>();
+        let taps = self.taps();
+        let made = Arc::new(Slot::<E>::new(Arc::clone(core), kind::<E>(core), taps));
+        if let Some(why) = errors.first() {
+            made.reject(why.as_str().into());
+        }
+        let kept = self.slots.entry(event).or_insert(made).clone();
+        match kept.as_any().downcast::<Slot<E>>() {
+            Ok(slot) => slot,
+            // The key is the type, so this cannot be; a slot apart would still work.
+            Err(_) => Arc::new(Slot::new(Arc::clone(core), kind::<E>(core), self.taps())),
+        }
+    }
+
+    /// Checks a type's wire identity against those known (misuse 10, 11).
+    fn identify<E: Event>(&self) -> Vec<String> {
+        let mut errors: Vec<String> = Lineage::of::<E>().check().err().map(|error| error.to_string()).into_iter().collect();
+        let type_name = std::any::type_name::<E>();
+        let mut cold = self.cold();
+        let identity = (Name::from_static(E::NAME), E::VERSION);
+        match cold.identities.get(&identity) {
+            Some((other, other_name)) if *other != TypeId::of::<E>() => errors.push(format!(
+                "event {:?} version {} is declared by two types, {other_name} and {type_name}: give one of them another name or version",
+                E::NAME,
+                E::VERSION,
+            )),
+            Some(_) => return Vec::new(),
+            None => {
+                cold.identities.insert(identity, (TypeId::of::<E>(), type_name));
+            }
+        }
+        for error in &errors {
+            tracing::error!(error, "event type refused");
+        }
+        cold.errors.extend(errors.iter().cloned());
+        errors
+    }
+
+    pub(super) fn taps(&self) -> Taps {
+        self.cold().taps.clone().into()
+    }
+
+    pub(super) fn add_tap(&self, heard: Arc<Heard>, tap: Arc<dyn Fn(&Tap<'_>) + Send + Sync>) {
+        self.cold().taps.push((heard, tap));
+        self.refresh();
+    }
+
+    pub(super) fn remove_tap(&self, subscription: u64) {
+        self.cold().taps.retain(|(heard, _)| {
+            if heard.subscription == subscription {
+                heard.remove();
+            }
+            heard.subscription != subscription
+        });
+        self.refresh();
+    }
+
+    /// Brings every snapshot up to date.
+    pub(super) fn refresh(&self) {
+        let taps = self.taps();
+        for slot in self.slots.iter() {
+            slot.refresh(Arc::clone(&taps));
+        }
+    }
+
+    /// Refuses all emits of a type.
+    pub(super) fn reject(&self, event: TypeId, why: &str) {
+        if let Some(slot) = self.slots.get(&event) {
+            slot.reject(why.into());
+        }
+    }
+
+    pub(super) fn has_listeners(&self, event: TypeId) -> bool {
+        self.slots.get(&event).is_some_and(|slot| slot.listeners() > 0)
+    }
+
+    /// The group of this name, made where it is missing.
+    pub(super) fn group(&self, name: &Name, make: impl FnOnce() -> Arc<LiveGroup>) -> Arc<LiveGroup> {
+        Arc::clone(&self.groups.entry(name.clone()).or_insert_with(make))
+    }
+
+    pub(super) fn find_group(&self, name: &str) -> Option<Arc<LiveGroup>> {
+        self.groups.get(name).map(|group| Arc::clone(&group))
+    }
+
+    /// All groups, by name.
+    pub(super) fn groups(&self) -> Vec<Arc<LiveGroup>> {
+        let mut groups: Vec<_> = self.groups.iter().map(|group| Arc::clone(&group)).collect();
+        groups.sort_by(|a, b| a.core.name.cmp(&b.core.name));
+        groups
+    }
+
+    /// Lets go of every handler and listener.
+    pub(super) fn clear(&self) {
+        let groups = self.groups();
+        for group in groups {
+            group.table.store(Arc::default());
+        }
+        self.slots.clear();
+    }
+}
+
+fn kind<E: Event>(core: &Arc<BusCore>) -> Kind {
+    Kind {
+        name: Name::from_static(E::NAME),
+        topic: topic_of::<E>(),
+        source: E::SOURCE.map_or_else(|| core.service.clone(), Name::from_static),
+        encoder: Arc::new(TypedEncoder::<E>::new(Arc::clone(&core.codec))),
+    }
+}
+
+/// Where events of a type go: the topic set explicitly, else its name.
+pub(super) fn topic_of<E: Event>() -> Name {
+    Name::from_static(E::TOPIC.unwrap_or(E::NAME))
+}

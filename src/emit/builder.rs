@@ -1,0 +1,184 @@
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidings_transport::{BoxFuture, EventId, Headers, Name};
+
+use super::context::Current;
+use super::error::{PublishError, Returned};
+use super::listen::{Firing, fire};
+use super::publish::{Step, is_plain_call, try_now};
+use super::receipt::Receipt;
+use crate::bus::{Bus, CachedSlot};
+use crate::Event;
+
+/// An event about to be emitted; nothing happens until it is awaited.
+///
+/// What it continues (correlation, causation, trace) is captured when it is made.
+///
+/// ```
+/// # use tidings::{Bus, Event};
+/// # use serde::{Deserialize, Serialize};
+/// # use std::time::Duration;
+/// # #[derive(Debug, Clone, Serialize, Deserialize, Event)]
+/// # #[event(name = "order.placed", version = 1)]
+/// # struct OrderPlaced { order_id: String }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bus = Bus::builder("order-service").build().await?;
+/// # let order = OrderPlaced { order_id: "ord-1".into() };
+/// bus.emit(order).key("customer-7").id("ord-1").header("region", "eu").await?;
+/// # Ok(()) }
+/// ```
+#[must_use = "an emit does nothing until it is awaited"]
+pub struct Emit<'a, E: Event> {
+    pub(crate) bus: &'a Bus,
+    pub(crate) event: Returned<E>,
+    pub(crate) cause: Option<Box<Current>>,
+    pub(crate) options: Option<Box<Options>>,
+}
+
+/// What an emit may choose.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) key: Option<Bytes>,
+    pub(crate) id: Option<EventId>,
+    pub(crate) headers: Headers,
+    pub(crate) correlation: Option<EventId>,
+    pub(crate) delay: Option<Duration>,
+}
+
+impl<'a, E: Event> Emit<'a, E> {
+    fn new(bus: &'a Bus, event: Returned<E>) -> Self {
+        let cause = Current::capture(&*bus.core().clock).map(Box::new);
+        Self { bus, event, cause, options: None }
+    }
+
+    pub(crate) fn first(bus: &'a Bus, event: E) -> Self {
+        Self::new(bus, Returned::Owned(event))
+    }
+
+    /// The same event again, with its id.
+    pub(crate) fn again(bus: &'a Bus, failed: PublishError<E>) -> Self {
+        let (id, event) = failed.into_returned();
+        Self::new(bus, event).id(id)
+    }
+
+    /// Orders the event with others of this key, instead of the key that the event declares. The
+    /// empty key is a key. At most 1,024 bytes.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.options().key = Some(Bytes::from(key.into()));
+        self
+    }
+
+    /// The event's id, instead of a fresh one: two emits with one id are one event to dedup.
+    pub fn id(mut self, id: impl Into<EventId>) -> Self {
+        self.options().id = Some(id.into().reused());
+        self
+    }
+
+    /// Adds a header; repeats are kept. Names are 1 to 255 bytes without control characters, not
+    /// beginning with `tidings-`; all headers together at most 16 KiB.
+    pub fn header(mut self, name: impl Into<Name>, value: impl Into<Bytes>) -> Self {
+        self.options().headers.push(name, value);
+        self
+    }
+
+    /// The correlation id, instead of the one that is carried on or the event's own.
+    pub fn correlation(mut self, id: impl Into<EventId>) -> Self {
+        self.options().correlation = Some(id.into().reused());
+        self
+    }
+
+    /// Delivers the event no earlier than this after the publish. Local listeners run at once.
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.options().delay = Some(delay);
+        self
+    }
+
+    pub(crate) fn options(&mut self) -> &mut Options {
+        self.options.get_or_insert_default()
+    }
+
+    pub(crate) fn step(self) -> Step<E> {
+        self.bus.with_slot(|cached: &CachedSlot<E>| {
+            let snapshot = &cached.snapshot;
+            match (self.event, &self.cause, &self.options) {
+                (Returned::Owned(event), None, None) if is_plain_call(snapshot) => {
+                    let firing = Firing { event: &event, shared: None, slot: &cached.slot };
+                    let id = fire(&snapshot.listeners, &firing, None);
+                    Step::Ended(Ok(Receipt::local(id)))
+                }
+                (event, _, _) => try_now(
+                    &cached.slot,
+                    snapshot,
+                    event,
+                    self.cause.map(|cause| *cause),
+                    self.options,
+                ),
+            }
+        })
+    }
+}
+
+impl<'a, E: Event> IntoFuture for Emit<'a, E> {
+    type Output = Result<Receipt, PublishError<E>>;
+    type IntoFuture = Emitting<'a, E>;
+
+    #[inline]
+    fn into_future(self) -> Emitting<'a, E> {
+        Emitting { start: Some(self), waits: None }
+    }
+}
+
+/// The future of an [`Emit`].
+///
+/// # Cancel safety
+///
+/// Dropped before its first poll, nothing was emitted. Dropped later the outcome is Unknown
+/// (contract P4); nothing leaks and no later emit is blocked.
+#[must_use = "an emit does nothing until it is awaited"]
+pub struct Emitting<'a, E: Event> {
+    start: Option<Emit<'a, E>>,
+    waits: Option<BoxFuture<'static, Result<Receipt, PublishError<E>>>>,
+}
+
+// Nothing in it is pinned in place: the event is moved out, and what waits is boxed.
+impl<E: Event> Unpin for Emitting<'_, E> {}
+
+impl<E: Event> Future for Emitting<'_, E> {
+    type Output = Result<Receipt, PublishError<E>>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(start) = self.start.take() {
+            match start.step() {
+                Step::Ended(ended) => return Poll::Ready(ended),
+                Step::Waits(waits) => self.waits = Some(Box::pin(waits.publish())),
+            }
+        }
+        match &mut self.waits {
+            Some(waits) => waits.as_mut().poll(task),
+            // Polled after it ended.
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<E: Event> fmt::Debug for Emit<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Emit")
+            .field("event", &E::NAME)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E: Event> fmt::Debug for Emitting<'_, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Emitting").field("event", &E::NAME).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,292 @@
+//! The context that follows a handler: correlation, causation and trace, with no code.
+//!
+//! A handler's context lies in a thread-local slot while the handler is polled, moved in and out
+//! by value, so that a delivery costs no allocation. Listeners run inside an emit; for them the
+//! context is made when somebody asks.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context as TaskContext, Poll};
+
+use tidings_transport::{Envelope, EventId, Name, TraceContext};
+
+use crate::clock::Clock;
+
+/// What an event emitted here would carry on: see [`Bus::context`](crate::Bus::context).
+///
+/// Take it inside a handler and [`scope`](Self::scope) a spawned task with it; without that a
+/// `tokio::spawn` starts a new story.
+#[derive(Clone, Default)]
+pub struct Context(Option<Current>);
+
+impl Context {
+    pub(crate) fn capture(clock: &dyn Clock) -> Self {
+        Self(Current::capture(clock))
+    }
+
+    /// The id shared by everything that one cause set off; `None` outside handlers.
+    #[must_use]
+    pub fn correlation_id(&self) -> Option<&EventId> {
+        self.0.as_ref().map(|current| &current.correlation)
+    }
+
+    /// The id of the event being handled.
+    #[must_use]
+    pub fn event_id(&self) -> Option<&EventId> {
+        self.0.as_ref().map(|current| &current.event)
+    }
+
+    /// The trace of the event being handled.
+    #[must_use]
+    pub fn trace(&self) -> Option<&TraceContext> {
+        self.0.as_ref()?.trace.as_ref()
+    }
+
+    /// Runs a future in this context: what it emits belongs to the same story.
+    ///
+    /// ```
+    /// # use tidings::Bus;
+    /// # async fn inside_a_handler(bus: Bus) {
+    /// let context = bus.context();
+    /// tokio::spawn(context.scope(async move {
+    ///     // emits here carry the handler's correlation id, causation id and trace
+    /// }));
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// As the inner future.
+    pub async fn scope<F: Future>(self, future: F) -> F::Output {
+        // The task is no longer the handler: waiting for that handler is no deadlock here.
+        let current = self.0.map(|current| Current { subscription: 0, ..current });
+        Scoped::new(current, pin!(future)).await
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("event_id", &self.event_id())
+            .field("correlation_id", &self.correlation_id())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The event being handled on this thread.
+#[derive(Clone)]
+pub(crate) struct Current {
+    pub(crate) bus: u64,
+    /// The handler that runs; 0 in a task or listener.
+    pub(crate) subscription: u64,
+    /// Its group; empty in a listener outside handlers.
+    pub(crate) group: Name,
+    pub(crate) event: EventId,
+    pub(crate) correlation: EventId,
+    pub(crate) trace: Option<TraceContext>,
+    pub(crate) hops: u16,
+}
+
+const LISTENING: u8 = 1;
+const HANDLING: u8 = 2;
+
+thread_local! {
+    /// Which of the slots below are in use. No destructor, so reading it is one load.
+    static FLAGS: Cell<u8> = const { Cell::new(0) };
+    static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
+    /// The event whose listeners run, if its metadata was known or asked for.
+    static HEARD: RefCell<Option<Current>> = const { RefCell::new(None) };
+    static DEFERRED: RefCell<VecDeque<Box<dyn FnOnce()>>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// How many events emitted by listeners may wait for their own listeners, per thread.
+pub(crate) const MAX_DEFERRED: usize = 1_024;
+
+impl Current {
+    pub(crate) fn of(envelope: &Envelope, bus: u64, subscription: u64, group: Name) -> Self {
+        Self {
+            bus,
+            subscription,
+            group,
+            event: envelope.id.clone(),
+            correlation: envelope.correlation().clone(),
+            trace: envelope.trace(),
+            hops: envelope.hops,
+        }
+    }
+
+    /// What an emit at this point of the program continues.
+    pub(crate) fn capture(clock: &dyn Clock) -> Option<Self> {
+        let flags = FLAGS.get();
+        if flags & LISTENING != 0 {
+            return Some(heard(clock));
+        }
+        if flags & HANDLING != 0 {
+            return CURRENT.with_borrow(Clone::clone);
+        }
+        None
+    }
+}
+
+/// Whether an emit here would have anything to continue.
+#[inline]
+pub(crate) fn is_plain() -> bool {
+    FLAGS.get() == 0
+}
+
+/// Whether listeners of an event run on this thread right now.
+#[inline]
+pub(crate) fn is_listening() -> bool {
+    FLAGS.get() & LISTENING != 0
+}
+
+/// The handler that runs here, if one does: its bus, subscription and group.
+pub(crate) fn running_handler() -> Option<(u64, u64, Name)> {
+    if FLAGS.get() & HANDLING == 0 {
+        return None;
+    }
+    CURRENT.with_borrow(|current| {
+        current
+            .as_ref()
+            .filter(|current| current.subscription != 0)
+            .map(|current| (current.bus, current.subscription, current.group.clone()))
+    })
+}
+
+fn heard(clock: &dyn Clock) -> Current {
+    HEARD.with_borrow_mut(|heard| {
+        heard
+            .get_or_insert_with(|| {
+                let event = EventId::fresh(clock.now());
+                let outer = CURRENT.with_borrow(Clone::clone);
+                Current {
+                    bus: 0,
+                    subscription: 0,
+                    group: outer
+                        .as_ref()
+                        .map_or(Name::from_static(""), |outer| outer.group.clone()),
+                    correlation: outer
+                        .as_ref()
+                        .map_or_else(|| event.clone(), |outer| outer.correlation.clone()),
+                    trace: outer
+                        .as_ref()
+                        .and_then(|outer| outer.trace.as_ref().map(TraceContext::child))
+                        .or_else(|| event.derived_trace()),
+                    hops: outer.as_ref().map_or(0, |outer| outer.hops.saturating_add(1)),
+                    event,
+                }
+            })
+            .clone()
+    })
+}
+
+/// Runs the listeners of one event. Events that they emit have their own listeners run afterwards,
+/// breadth first, before the outermost call returns. Gives back the id that was made on the way.
+#[inline]
+pub(crate) fn listen(known: Option<Current>, fire: impl FnOnce()) -> Option<EventId> {
+    let outer = FLAGS.get();
+    FLAGS.set(outer | LISTENING);
+    // Restores even if a listener's own drop code unwinds.
+    let _restore = Restore(outer);
+    let had_known = known.is_some();
+    if had_known {
+        HEARD.set(known);
+    }
+    fire();
+    let made = HEARD.with_borrow_mut(Option::take).map(|heard| heard.event);
+    if outer & LISTENING == 0 {
+        drain_deferred();
+    }
+    made
+}
+
+fn drain_deferred() {
+    while let Some(next) = DEFERRED.with_borrow_mut(VecDeque::pop_front) {
+        next();
+    }
+}
+
+struct Restore(u8);
+
+impl Drop for Restore {
+    #[inline]
+    fn drop(&mut self) {
+        FLAGS.set(self.0);
+    }
+}
+
+/// Whether one more event may wait for its listeners.
+pub(crate) fn can_defer() -> bool {
+    DEFERRED.with_borrow(VecDeque::len) < MAX_DEFERRED
+}
+
+/// Puts the listeners of an event that a listener emitted behind those that run now.
+pub(crate) fn defer(fire: impl FnOnce() + 'static) {
+    DEFERRED.with_borrow_mut(|deferred| deferred.push_back(Box::new(fire)));
+}
+
+/// The id of the event whose listeners run now, made if nobody asked before.
+pub(crate) fn heard_id(clock: &dyn Clock) -> EventId {
+    heard(clock).event
+}
+
+/// A future that is polled in a handler's context.
+pub(crate) struct Scoped<F> {
+    current: Option<Current>,
+    future: F,
+}
+
+impl<F> Scoped<F> {
+    pub(crate) fn new(current: Option<Current>, future: F) -> Self {
+        Self { current, future }
+    }
+}
+
+impl<F: Future + Unpin> Future for Scoped<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<F::Output> {
+        let this = &mut *self;
+        // A guard, so that a panic in the handler puts both contexts back as well.
+        let mut entered = Entered::new(&mut this.current);
+        let polled = Pin::new(&mut this.future).poll(task);
+        entered.leave();
+        polled
+    }
+}
+
+/// The thread's slot while a handler is polled: the handler's context is in, what was there
+/// before waits here.
+pub(crate) struct Entered<'a> {
+    home: &'a mut Option<Current>,
+    outer: Option<Current>,
+    flags: u8,
+    inside: bool,
+}
+
+impl<'a> Entered<'a> {
+    pub(crate) fn new(home: &'a mut Option<Current>) -> Self {
+        let flags = FLAGS.get();
+        let inner = home.take();
+        FLAGS.set(if inner.is_some() { HANDLING } else { 0 });
+        let outer = CURRENT.replace(inner);
+        Self { home, outer, flags, inside: true }
+    }
+
+    fn leave(&mut self) {
+        if self.inside {
+            self.inside = false;
+            *self.home = CURRENT.replace(self.outer.take());
+            FLAGS.set(self.flags);
+        }
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}

@@ -1,0 +1,206 @@
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tidings_transport::EventId;
+
+use super::context::{self, Current};
+use crate::bus::Slot;
+use crate::handler::{Listener, Outcome};
+use crate::text::chain;
+use crate::Event;
+
+/// What listens to events of one type inside an emit.
+pub(crate) trait Listening<E: Event>: Send + Sync {
+    fn hear(&self, firing: &Firing<'_, E>);
+    fn heard(&self) -> &Heard;
+    /// Whether it keeps the event, so that the emit must share it.
+    fn keeps(&self) -> bool {
+        false
+    }
+}
+
+/// One event on its way to the listeners.
+pub(crate) struct Firing<'a, E: Event> {
+    pub(crate) event: &'a E,
+    pub(crate) shared: Option<&'a Arc<E>>,
+    pub(crate) slot: &'a Slot<E>,
+}
+
+/// What every listener has: whose it is, and whether its turn still comes.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    pub(crate) subscription: u64,
+    pub(crate) site: &'static Location<'static>,
+    removed: AtomicBool,
+}
+
+impl Heard {
+    pub(crate) fn new(subscription: u64, site: &'static Location<'static>) -> Self {
+        Self { subscription, site, removed: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn remove(&self) {
+        self.removed.store(true, Ordering::Release);
+    }
+
+    #[inline]
+    pub(crate) fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
+    }
+}
+
+/// Runs the listeners of a snapshot in registration order (house rule 8). `known` is the event's
+/// metadata where it exists already. Gives back the id that somebody asked for.
+#[inline]
+pub(crate) fn fire<E: Event>(
+    listeners: &[Arc<dyn Listening<E>>],
+    firing: &Firing<'_, E>,
+    known: Option<Current>,
+) -> Option<EventId> {
+    context::listen(known, || {
+        for listener in listeners {
+            // A snapshot may be older than an `off`: one removed before its turn is skipped.
+            if !listener.heard().is_removed() {
+                listener.hear(firing);
+            }
+        }
+    })
+}
+
+/// A listener closure, for ever or for a number of events.
+pub(crate) struct Inline<L> {
+    heard: Heard,
+    /// `None`: for ever.
+    remaining: Option<AtomicUsize>,
+    listener: L,
+}
+
+impl<L> Inline<L> {
+    pub(crate) fn new(heard: Heard, times: Option<usize>, listener: L) -> Self {
+        Self { heard, remaining: times.map(AtomicUsize::new), listener }
+    }
+}
+
+impl<E: Event, L: Listener<E>> Listening<E> for Inline<L> {
+    #[inline]
+    fn hear(&self, firing: &Firing<'_, E>) {
+        if let Some(remaining) = &self.remaining {
+            let left = remaining
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1));
+            match left {
+                Ok(1) => firing.slot.remove_listener(self.heard.subscription),
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+        guarded(firing.slot, &self.heard, || self.listener.hear(firing.event));
+    }
+
+    fn heard(&self) -> &Heard {
+        &self.heard
+    }
+}
+
+/// A tap over all types, beside the listeners of one.
+pub(crate) struct TapListener {
+    pub(crate) heard: Arc<Heard>,
+    pub(crate) tap: Arc<dyn Fn(&Tap<'_>) + Send + Sync>,
+}
+
+impl<E: Event> Listening<E> for TapListener {
+    fn hear(&self, firing: &Firing<'_, E>) {
+        guarded(firing.slot, &self.heard, || {
+            (self.tap)(&Tap {
+                event: firing.event,
+                name: E::NAME,
+                version: E::VERSION,
+                topic: &firing.slot.kind().topic,
+                id: &|| context::heard_id(&*firing.slot.core().clock),
+            });
+            Outcome::Done
+        });
+    }
+
+    fn heard(&self) -> &Heard {
+        &self.heard
+    }
+}
+
+/// An error or panic of a listener reaches neither the emitter nor its neighbours.
+#[inline]
+fn guarded<E: Event>(slot: &Slot<E>, heard: &Heard, listen: impl FnOnce() -> Outcome) {
+    match catch_unwind(AssertUnwindSafe(listen)) {
+        Ok(Outcome::Done) => {}
+        other => complain(slot, heard, other),
+    }
+}
+
+#[cold]
+fn complain<E: Event>(slot: &Slot<E>, heard: &Heard, ended: Result<Outcome, Box<dyn Any + Send>>) {
+    let error = match ended {
+        Ok(Outcome::Done) => return,
+        Ok(Outcome::Failed(failure)) => chain(&*failure.into_error()),
+        Err(panic) => crate::text::safe(&crate::text::panic_message(panic)),
+    };
+    tracing::error!(
+        event = E::NAME,
+        id = %crate::text::Escaped(context::heard_id(&*slot.core().clock)),
+        listener = %heard.site,
+        error,
+        "listener failed"
+    );
+}
+
+/// An event of any type, seen by [`Bus::on_any`](crate::Bus::on_any) inside the emit.
+#[derive(Clone, Copy)]
+pub struct Tap<'a> {
+    event: &'a (dyn Any + Send + Sync),
+    name: &'static str,
+    version: u32,
+    topic: &'a str,
+    id: &'a dyn Fn() -> EventId,
+}
+
+impl Tap<'_> {
+    /// The event's declared name.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The event's declared version.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The topic it goes to.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        self.topic
+    }
+
+    /// The event's id, made now if nobody asked before.
+    #[must_use]
+    pub fn id(&self) -> EventId {
+        (self.id)()
+    }
+
+    /// The event, if it is an `E`.
+    #[must_use]
+    pub fn downcast_ref<E: Event>(&self) -> Option<&E> {
+        self.event.downcast_ref()
+    }
+}
+
+impl fmt::Debug for Tap<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tap")
+            .field("name", &self.name)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,316 @@
+//! The one way from an event to a message on the transport.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidings_transport::{
+    BoxFuture, Carried, Envelope, EventId, Local, Message, Name, Origin, Payload, Reason,
+    TryPublish,
+};
+
+use super::builder::Options;
+use super::context::{self, Current};
+use super::error::{PublishError, Returned};
+use super::listen::{Firing, fire};
+use super::receipt::Receipt;
+use crate::bus::{BusCore, Slot, Snapshot};
+use crate::pipeline::{NextPublish, tracing_is_on};
+use crate::Event;
+
+/// How an emit came out, or how it goes on.
+pub(crate) enum Step<E: Event> {
+    Ended(Result<Receipt, PublishError<E>>),
+    Waits(Waiting<E>),
+}
+
+/// A publish that cannot end at once; nothing has been published yet.
+pub(crate) struct Waiting<E: Event> {
+    slot: Arc<Slot<E>>,
+    message: Message,
+    origin: Origin,
+    id: EventId,
+    event: Arc<E>,
+    known: Option<Envelope>,
+}
+
+impl<E: Event> Waiting<E> {
+    /// Publishes, through the middleware if there is any.
+    pub(crate) async fn publish(self) -> Result<Receipt, PublishError<E>> {
+        let Self { slot, message, origin, id, event, known } = self;
+        let core = Arc::clone(slot.core());
+        let published = if core.publish_layers.is_empty() {
+            core.transport.publish(message, origin).await
+        } else {
+            let innermost = |message: Message| -> BoxFuture<'_, _> {
+                core.transport.publish(message, origin.clone())
+            };
+            NextPublish::new(&core.publish_layers, &innermost).run(message).await
+        };
+        match published {
+            Ok(receipt) => {
+                if let Some(known) = known {
+                    let snapshot = slot.snapshot();
+                    heard(&slot, &snapshot, Returned::Shared(event), &known, &core);
+                }
+                Ok(Receipt::published(id, receipt))
+            }
+            Err(error) => Err(failed(error, id, event)),
+        }
+    }
+
+    /// Gives it up instead.
+    pub(crate) fn refuse(self, reason: Reason) -> PublishError<E> {
+        drop(self.message);
+        PublishError::new(false, reason, self.id, Returned::Shared(self.event))
+    }
+}
+
+fn failed<E>(error: tidings_transport::PublishError, id: EventId, event: Arc<E>) -> PublishError<E> {
+    PublishError::new(error.is_unknown(), error.into_reason(), id, Returned::Shared(event))
+}
+
+/// Whether an emit here and now is nothing but a call of listeners: no group, no context, no
+/// middleware, no trace.
+#[inline]
+pub(crate) fn is_plain_call<E: Event>(snapshot: &Snapshot<E>) -> bool {
+    snapshot.plain && snapshot.interest.is_none() && !context::is_listening() && !tracing_is_on()
+}
+
+/// Emits as far as that needs no waiting.
+pub(crate) fn try_now<E: Event>(
+    slot: &Arc<Slot<E>>,
+    snapshot: &Snapshot<E>,
+    event: Returned<E>,
+    cause: Option<Current>,
+    options: Option<Box<Options>>,
+) -> Step<E> {
+    let core = slot.core();
+    let outgoing = Outgoing::new(slot, &event, cause, options);
+    if let Err(reason) = outgoing.check(core, snapshot) {
+        let error = PublishError::new(false, reason, outgoing.envelope.id, event);
+        return Step::Ended(Err(error));
+    }
+    let _span = outgoing.span(slot).map(tracing::Span::entered);
+    if snapshot.interest.is_none() && snapshot.layers.is_empty() {
+        let id = outgoing.envelope.id.clone();
+        heard(slot, snapshot, event, &outgoing.envelope, core);
+        return Step::Ended(Ok(Receipt::local(Some(id))));
+    }
+    let shared = match event {
+        Returned::Owned(event) => Arc::new(event),
+        Returned::Shared(event) => event,
+    };
+    let known = outgoing.envelope.clone_for_listeners(snapshot);
+    let id = outgoing.envelope.id.clone();
+    let origin = Origin { group: context::running_handler().map(|(_, _, group)| group) };
+    // Only an emit with listeners or one that fails needs the event again.
+    let kept = Arc::clone(&shared);
+    let message = outgoing.into_message(slot, shared);
+    if !snapshot.layers.is_empty() {
+        let slot = Arc::clone(slot);
+        return Step::Waits(Waiting { slot, message, origin, id, event: kept, known });
+    }
+    match core.transport.try_publish(message, &origin) {
+        TryPublish::Done(receipt) => {
+            if let Some(known) = known {
+                heard(slot, snapshot, Returned::Shared(kept), &known, core);
+            }
+            Step::Ended(Ok(Receipt::published(id, receipt)))
+        }
+        TryPublish::Refused(error, message) => {
+            drop(message);
+            Step::Ended(Err(failed(error, id, kept)))
+        }
+        TryPublish::Wait(message) => {
+            let slot = Arc::clone(slot);
+            Step::Waits(Waiting { slot, message, origin, id, event: kept, known })
+        }
+    }
+}
+
+/// Runs the listeners now, or behind those that run (house rule 8).
+fn heard<E: Event>(
+    slot: &Arc<Slot<E>>,
+    snapshot: &Snapshot<E>,
+    event: Returned<E>,
+    envelope: &Envelope,
+    core: &BusCore,
+) {
+    if snapshot.listeners.is_empty() {
+        return;
+    }
+    let known = Current::of(envelope, core.id, 0, Name::from_static(""));
+    let event = match event {
+        Returned::Owned(event) if !snapshot.keeps => {
+            if !context::is_listening() {
+                let firing = Firing { event: &event, shared: None, slot };
+                fire(&snapshot.listeners, &firing, Some(known));
+                return;
+            }
+            Arc::new(event)
+        }
+        Returned::Owned(event) => Arc::new(event),
+        Returned::Shared(event) => event,
+    };
+    let listeners = snapshot.listeners.clone();
+    let slot = Arc::clone(slot);
+    let run = move || {
+        let firing = Firing { event: &*event, shared: Some(&event), slot: &slot };
+        fire(&listeners, &firing, Some(known));
+    };
+    if context::is_listening() {
+        context::defer(run);
+    } else {
+        run();
+    }
+}
+
+/// An event with its envelope, before it becomes a message.
+struct Outgoing {
+    envelope: Envelope,
+    key: Option<Bytes>,
+    options: Option<Box<Options>>,
+}
+
+impl Outgoing {
+    fn new<E: Event>(
+        slot: &Slot<E>,
+        event: &Returned<E>,
+        cause: Option<Current>,
+        mut options: Option<Box<Options>>,
+    ) -> Self {
+        let kind = slot.kind();
+        let event = match event {
+            Returned::Owned(event) => event,
+            Returned::Shared(event) => event,
+        };
+        let chosen = options.as_mut().and_then(|options| options.id.take());
+        let id = chosen
+            .or_else(|| event.natural_id().map(EventId::from))
+            .unwrap_or_else(|| EventId::fresh(slot.core().clock.now()));
+        let mut envelope =
+            Envelope::new(id, kind.name.clone(), E::VERSION, kind.source.clone());
+        if envelope.id.time().is_none() {
+            envelope.time = Some(slot.core().clock.now());
+        }
+        if let Some(cause) = cause {
+            envelope.hops = cause.hops.saturating_add(1);
+            envelope.correlation = Some(cause.correlation);
+            envelope.causation = Some(cause.event);
+            envelope.trace = cause.trace.map(|trace| trace.child());
+        } else if !envelope.id.is_fresh() {
+            // Two events with one natural id are two stories: no trace is derived from it.
+            envelope.trace = Some(tidings_transport::TraceContext::random());
+        }
+        let mut key = None;
+        if let Some(options) = &mut options {
+            key = options.key.take();
+            if let Some(correlation) = options.correlation.take() {
+                envelope.correlation = Some(correlation);
+            }
+        }
+        let key = key.or_else(|| event.key().map(Bytes::from));
+        Self { envelope, key, options }
+    }
+
+    /// contract: P6, before any I/O; S3
+    fn check<E: Event>(&self, core: &BusCore, snapshot: &Snapshot<E>) -> Result<(), Reason> {
+        if core.is_closing() && !is_draining(core) {
+            return Err(Reason::Closed);
+        }
+        if let Some(rejected) = &snapshot.rejected {
+            return Err(Reason::Invalid(rejected.to_string()));
+        }
+        if let Some(key) = &self.key
+            && key.len() > core.config.max_key
+        {
+            return Err(Reason::Invalid(format!(
+                "key of {} bytes is over the limit of {} bytes: use an id, not data",
+                key.len(),
+                core.config.max_key
+            )));
+        }
+        if let Some(options) = &self.options {
+            options.headers.check(core.config.max_headers)?;
+            if let Some((name, _)) =
+                options.headers.iter().find(|(name, _)| name.starts_with("tidings-"))
+            {
+                return Err(Reason::Invalid(format!(
+                    "header name {name:?} is reserved: names that begin with tidings- are the bus's own"
+                )));
+            }
+            if options.delay.is_some() && !core.capabilities.delay {
+                return Err(Reason::Unsupported(format!(
+                    "transport {} cannot delay an event: emit it without `after`, or schedule it in the program",
+                    core.transport.system()
+                )));
+            }
+        }
+        if context::is_listening() {
+            if !context::can_defer() {
+                return Err(Reason::Full { group: String::from("listeners"), own_queue: true });
+            }
+            if self.envelope.hops >= core.config.max_hops {
+                return Err(Reason::Invalid(format!(
+                    "{} listeners and handlers in a row led to this event, the limit is {}: a listener seems to emit what it listens to",
+                    self.envelope.hops, core.config.max_hops
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn span<E: Event>(&self, slot: &Slot<E>) -> Option<tracing::Span> {
+        if !tracing_is_on() {
+            return None;
+        }
+        let envelope = &self.envelope;
+        let trace = envelope.trace();
+        Some(tracing::info_span!(
+            "send",
+            otel.name = %format_args!("send {}", slot.kind().topic),
+            otel.kind = "producer",
+            messaging.system = slot.core().transport.system(),
+            messaging.operation.name = "send",
+            messaging.operation.type = "send",
+            messaging.destination.name = %slot.kind().topic,
+            messaging.message.id = %crate::text::Escaped(&envelope.id),
+            messaging.message.conversation_id = %crate::text::Escaped(envelope.correlation()),
+            cloudevents.event_type = %envelope.name,
+            correlation_id = %crate::text::Escaped(envelope.correlation()),
+            trace_id = trace.as_ref().map(|trace| format!("{:032x}", trace.trace_id())),
+            span_id = trace.as_ref().map(|trace| format!("{:016x}", trace.span_id())),
+        ))
+    }
+
+    fn into_message<E: Event>(self, slot: &Slot<E>, event: Arc<E>) -> Message {
+        let kind = slot.kind();
+        let (headers, delay) =
+            self.options.map(|options| (options.headers, options.delay)).unwrap_or_default();
+        Message {
+            topic: kind.topic.clone(),
+            key: self.key,
+            envelope: Carried::Local(self.envelope),
+            headers,
+            payload: Payload::Local(Local { value: event, encoder: Arc::clone(&kind.encoder) }),
+            delay,
+        }
+    }
+}
+
+/// Whether a handler of this bus runs here, which may emit until the drain deadline.
+fn is_draining(core: &BusCore) -> bool {
+    !core.closed.is_cancelled()
+        && context::running_handler().is_some_and(|(bus, _, _)| bus == core.id)
+}
+
+/// The envelope again, if listeners will ask for it.
+trait ForListeners {
+    fn clone_for_listeners<E: Event>(&self, snapshot: &Snapshot<E>) -> Option<Envelope>;
+}
+
+impl ForListeners for Envelope {
+    fn clone_for_listeners<E: Event>(&self, snapshot: &Snapshot<E>) -> Option<Envelope> {
+        (!snapshot.listeners.is_empty()).then(|| self.clone())
+    }
+}

@@ -1,0 +1,114 @@
+use std::cell::Cell;
+use std::fmt;
+use std::sync::Arc;
+
+use tidings_transport::Reason;
+
+use super::builder::Emit;
+use super::context::Current;
+use super::error::{PublishError, Returned};
+use super::listen::{Firing, fire};
+use super::publish::{Step, is_plain_call, try_now};
+use super::receipt::Receipt;
+use crate::bus::{Bus, Slot, Snapshot};
+use crate::Event;
+
+/// A handle for emitting one event type on a hot path: it caches who listens.
+///
+/// One per task: it is `Send` and `Clone`, not `Sync`. State that is shared between tasks holds
+/// the [`Bus`].
+///
+/// ```
+/// # use tidings::{Bus, Event};
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Debug, Clone, Serialize, Deserialize, Event)]
+/// # #[event(name = "order.placed", version = 1)]
+/// # struct OrderPlaced { order_id: String }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bus = Bus::builder("order-service").build().await?;
+/// let orders = bus.publisher::<OrderPlaced>();
+/// orders.emit(OrderPlaced { order_id: "ord-1".into() }).await?;
+/// orders.try_emit(OrderPlaced { order_id: "ord-2".into() })?;
+/// # Ok(()) }
+/// ```
+pub struct Publisher<E: Event> {
+    bus: Bus,
+    slot: Arc<Slot<E>>,
+    cached: Cell<Option<Arc<Snapshot<E>>>>,
+}
+
+impl<E: Event> Publisher<E> {
+    pub(crate) fn new(bus: Bus) -> Self {
+        let slot = bus.slot::<E>();
+        Self { bus, slot, cached: Cell::new(None) }
+    }
+
+    /// See [`Bus::emit`].
+    pub fn emit(&self, event: E) -> Emit<'_, E> {
+        self.bus.emit(event)
+    }
+
+    /// See [`Bus::try_emit`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Bus::try_emit`].
+    #[inline]
+    pub fn try_emit(&self, event: E) -> Result<Receipt, PublishError<E>> {
+        // Taken, not borrowed: a listener may emit through this very handle.
+        let snapshot = match self.cached.take() {
+            Some(snapshot) if snapshot.generation == self.slot.generation() => snapshot,
+            _ => self.slot.snapshot(),
+        };
+        let result = if is_plain_call(&snapshot) {
+            let firing = Firing { event: &event, shared: None, slot: &self.slot };
+            Ok(Receipt::local(fire(&snapshot.listeners, &firing, None)))
+        } else {
+            try_emit(&self.slot, &snapshot, event)
+        };
+        self.cached.set(Some(snapshot));
+        result
+    }
+}
+
+impl<E: Event> Clone for Publisher<E> {
+    fn clone(&self) -> Self {
+        Self { bus: self.bus.clone(), slot: Arc::clone(&self.slot), cached: Cell::new(None) }
+    }
+}
+
+impl<E: Event> fmt::Debug for Publisher<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher").field("event", &E::NAME).finish_non_exhaustive()
+    }
+}
+
+/// An emit that may not wait.
+pub(crate) fn try_emit<E: Event>(
+    slot: &Arc<Slot<E>>,
+    snapshot: &Snapshot<E>,
+    event: E,
+) -> Result<Receipt, PublishError<E>> {
+    let core = slot.core();
+    let refused = if !snapshot.layers.is_empty() {
+        Some("try_emit cannot pass a publish middleware, which is async: await emit")
+    } else if core.capabilities.durable {
+        Some("try_emit cannot wait for a broker's confirmation: await emit")
+    } else {
+        None
+    };
+    if let Some(why) = refused {
+        let reason = Reason::Unsupported(String::from(why));
+        let id = tidings_transport::EventId::fresh(core.clock.now());
+        return Err(PublishError::new(false, reason, id, Returned::Owned(event)));
+    }
+    let cause = Current::capture(&*core.clock);
+    match try_now(slot, snapshot, Returned::Owned(event), cause, None) {
+        Step::Ended(ended) => ended,
+        Step::Waits(waiting) => {
+            let group = format!("that handles topic {:?}", slot.kind().topic);
+            Err(waiting.refuse(Reason::Full { group, own_queue: false }))
+        }
+    }
+}

@@ -1,0 +1,54 @@
+use std::cell::OnceCell;
+use std::fmt;
+use std::sync::Arc;
+
+use tidings_transport::{EventId, Name, Position, Timestamp};
+
+/// What a successful emit achieved; what Ok means on which transport is contract P2.
+#[derive(Clone, Default)]
+pub struct Receipt {
+    id: OnceCell<EventId>,
+    groups: Option<Arc<[Name]>>,
+    position: Option<Position>,
+}
+
+impl Receipt {
+    pub(crate) fn published(id: EventId, receipt: tidings_transport::Receipt) -> Self {
+        Self { id: OnceCell::from(id), groups: receipt.groups, position: receipt.position }
+    }
+
+    /// Nobody but listeners got it; its id is made when somebody asks.
+    #[inline]
+    pub(crate) fn local(id: Option<EventId>) -> Self {
+        Self { id: id.map_or_else(OnceCell::new, OnceCell::from), groups: None, position: None }
+    }
+
+    /// The event's id.
+    pub fn id(&self) -> &EventId {
+        self.id.get_or_init(|| EventId::fresh(Timestamp::now()))
+    }
+
+    /// In memory, the groups whose queues hold the event now, by their names on the wire; empty
+    /// where no group handles it. On a broker it is empty too: see
+    /// [`position`](Self::position).
+    #[must_use]
+    pub fn groups(&self) -> &[Name] {
+        self.groups.as_deref().unwrap_or(&[])
+    }
+
+    /// Where the broker put it, on a broker with positions.
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        self.position
+    }
+}
+
+impl fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receipt")
+            .field("id", &self.id.get())
+            .field("groups", &self.groups())
+            .field("position", &self.position)
+            .finish()
+    }
+}

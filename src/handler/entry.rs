@@ -1,0 +1,210 @@
+use std::any::Any;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tidings_transport::{BoxFuture, Name, Payload, Pattern as TopicPattern};
+
+use super::{AnyEvent, AnyHandler, Attempt, Cancel, EventArg, Handler, HandlerWith, Outcome};
+use crate::bus::GroupCore;
+use crate::codec::Codec;
+use crate::event::{DecodeError, decode};
+use crate::pipeline::{Finished, Job, deliver};
+use crate::Event;
+
+/// A registered handler, as the pipeline and the registry see it.
+pub(crate) trait ErasedHandler: Send + Sync + 'static {
+    fn info(&self) -> &HandlerInfo;
+    /// One delivery, end to end: one box, everything inside composed statically.
+    fn deliver(self: Arc<Self>, job: Job) -> BoxFuture<'static, Finished>;
+}
+
+/// What is known about a handler beside its code.
+pub(crate) struct HandlerInfo {
+    /// Its name, unique in its group and event: dedup marks and dead letters carry it.
+    pub(crate) name: Name,
+    /// Of the name, stable.
+    pub(crate) hash: u64,
+    /// Of the registration, unique in the process.
+    pub(crate) subscription: u64,
+    pub(crate) wanted: Wanted,
+    pub(crate) site: &'static Location<'static>,
+    pub(crate) group: Arc<GroupCore>,
+    removed: AtomicBool,
+}
+
+/// Which events a handler gets.
+#[derive(Clone, Debug)]
+pub(crate) enum Wanted {
+    Type {
+        event: Name,
+        version: u32,
+        topic: Name,
+        /// The topic was set explicitly: other types on it are no mistake (house rule 12).
+        shared: bool,
+        type_name: &'static str,
+    },
+    Pattern(TopicPattern),
+}
+
+impl HandlerInfo {
+    pub(crate) fn new(
+        name: Name,
+        subscription: u64,
+        wanted: Wanted,
+        site: &'static Location<'static>,
+        group: Arc<GroupCore>,
+    ) -> Self {
+        let hash = crate::pipeline::stable_hash(name.as_bytes());
+        Self { name, hash, subscription, wanted, site, group, removed: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn remove(&self) {
+        self.removed.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
+    }
+}
+
+/// How one kind of handler turns a delivery into a call.
+pub(crate) trait Invoke: Send + Sync + 'static {
+    /// What is decoded once and lent to every attempt.
+    type Input: Send + Sync + 'static;
+
+    fn decode(&self, job: &Job, codec: &dyn Codec) -> Result<Self::Input, DecodeError>;
+
+    fn call(
+        &self,
+        input: &Self::Input,
+        job: &Job,
+        attempt: u32,
+        group: &GroupCore,
+    ) -> impl Future<Output = Outcome> + Send + 'static;
+}
+
+/// A handler and what is known about it.
+pub(crate) struct Entry<I> {
+    pub(crate) info: HandlerInfo,
+    pub(crate) invoke: I,
+}
+
+impl<I: Invoke> ErasedHandler for Entry<I> {
+    fn info(&self) -> &HandlerInfo {
+        &self.info
+    }
+
+    fn deliver(self: Arc<Self>, job: Job) -> BoxFuture<'static, Finished> {
+        Box::pin(deliver(self, job))
+    }
+}
+
+/// A handler of one type.
+pub(crate) struct Typed<H, A>(H, PhantomData<fn(A)>);
+
+impl<H, A> Typed<H, A> {
+    pub(crate) fn new(handler: H) -> Self {
+        Self(handler, PhantomData)
+    }
+}
+
+impl<H: Handler<A>, A: EventArg> Invoke for Typed<H, A> {
+    type Input = Arc<A::Event>;
+
+    fn decode(&self, job: &Job, codec: &dyn Codec) -> Result<Self::Input, DecodeError> {
+        typed(job, codec)
+    }
+
+    fn call(
+        &self,
+        input: &Self::Input,
+        job: &Job,
+        attempt: u32,
+        group: &GroupCore,
+    ) -> impl Future<Output = Outcome> + Send + 'static {
+        self.0.call(argument(input, job, attempt, group))
+    }
+}
+
+/// A handler of one type with state.
+pub(crate) struct Stated<S, H, A>(S, H, PhantomData<fn(A)>);
+
+impl<S, H, A> Stated<S, H, A> {
+    pub(crate) fn new(state: S, handler: H) -> Self {
+        Self(state, handler, PhantomData)
+    }
+}
+
+impl<S, H, A> Invoke for Stated<S, H, A>
+where
+    S: Clone + Send + Sync + 'static,
+    H: HandlerWith<S, A>,
+    A: EventArg,
+{
+    type Input = Arc<A::Event>;
+
+    fn decode(&self, job: &Job, codec: &dyn Codec) -> Result<Self::Input, DecodeError> {
+        typed(job, codec)
+    }
+
+    fn call(
+        &self,
+        input: &Self::Input,
+        job: &Job,
+        attempt: u32,
+        group: &GroupCore,
+    ) -> impl Future<Output = Outcome> + Send + 'static {
+        self.1.call_with(self.0.clone(), argument(input, job, attempt, group))
+    }
+}
+
+/// A handler of every event whose topic matches, undecoded.
+pub(crate) struct Pattern<H>(pub(crate) H);
+
+impl<H: AnyHandler> Invoke for Pattern<H> {
+    type Input = ();
+
+    fn decode(&self, _job: &Job, _codec: &dyn Codec) -> Result<(), DecodeError> {
+        Ok(())
+    }
+
+    fn call(
+        &self,
+        (): &(),
+        job: &Job,
+        attempt: u32,
+        group: &GroupCore,
+    ) -> impl Future<Output = Outcome> + Send + 'static {
+        self.0.call(AnyEvent::new(job, attempt, group))
+    }
+}
+
+/// The event: moved where it never left this process, else decoded through the choke point.
+fn typed<E: Event>(job: &Job, codec: &dyn Codec) -> Result<Arc<E>, DecodeError> {
+    if let Payload::Local(local) = &job.message().payload {
+        let value: Arc<dyn Any + Send + Sync> = Arc::clone(&local.value);
+        if let Ok(event) = value.downcast::<E>() {
+            return Ok(event);
+        }
+    }
+    decode::<E>(job.envelope().version, &job.data(codec)?).map(Arc::new)
+}
+
+fn argument<A: EventArg>(
+    event: &Arc<A::Event>,
+    job: &Job,
+    attempt: u32,
+    group: &GroupCore,
+) -> A {
+    A::extract(&Attempt {
+        event,
+        envelope: job.envelope(),
+        message: job.message(),
+        attempt,
+        group: &group.name,
+        cancel: &|| Cancel { draining: group.draining.clone(), revoked: job.revoked().clone() },
+    })
+}

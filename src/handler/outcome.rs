@@ -1,0 +1,47 @@
+use crate::Failure;
+
+/// What one attempt of a handler came to.
+#[derive(Debug)]
+#[must_use]
+pub enum Outcome {
+    /// Handled.
+    Done,
+    /// Failed; the failure's class decides what follows.
+    Failed(Failure),
+}
+
+/// What a handler may return: `()`, or a `Result` whose error is anything boxable.
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot return `{Self}`",
+    label = "not a handler's result",
+    note = "return `()` or `Result<(), E>`, where `E` is an error that is `Send + Sync + 'static`",
+    note = "`anyhow::Error`, `thiserror` types, `String` and `tidings::Failure` all are"
+)]
+pub trait IntoOutcome {
+    /// The outcome.
+    fn into_outcome(self) -> Outcome;
+}
+
+impl IntoOutcome for () {
+    #[inline]
+    fn into_outcome(self) -> Outcome {
+        Outcome::Done
+    }
+}
+
+impl IntoOutcome for Outcome {
+    #[inline]
+    fn into_outcome(self) -> Outcome {
+        self
+    }
+}
+
+impl<E: Into<Failure>> IntoOutcome for Result<(), E> {
+    #[inline]
+    fn into_outcome(self) -> Outcome {
+        match self {
+            Ok(()) => Outcome::Done,
+            Err(error) => Outcome::Failed(error.into()),
+        }
+    }
+}

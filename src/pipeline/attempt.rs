@@ -1,0 +1,101 @@
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use tidings_transport::BoxFuture;
+
+use super::Job;
+use super::middleware::{DeliveryInfo, Next};
+use crate::emit::{Current, Entered};
+use crate::handler::{Class, Entry, Failure, Invoke, Outcome};
+
+/// One attempt: middleware, deadline, handler.
+pub(crate) async fn attempt<I: Invoke>(
+    entry: &Entry<I>,
+    input: &I::Input,
+    job: &Job,
+    number: u32,
+) -> Outcome {
+    let layers = &*entry.info.group.layers;
+    if layers.is_empty() {
+        return handler(entry, input, job, number).await;
+    }
+    let info = DeliveryInfo::new(job, number, &entry.info);
+    let innermost = || -> BoxFuture<'_, Outcome> { Box::pin(handler(entry, input, job, number)) };
+    match caught(Next::new(layers, &info, &innermost).run()).await {
+        Ok(outcome) => outcome,
+        Err(panic) => panicked(panic),
+    }
+}
+
+/// The handler under its deadline, in its context, with panics caught: while it is made, while it
+/// runs and while it is dropped (contract M2).
+async fn handler<I: Invoke>(entry: &Entry<I>, input: &I::Input, job: &Job, number: u32) -> Outcome {
+    let group = &*entry.info.group;
+    let mut current = Some(Current::of(
+        job.envelope(),
+        group.bus.id,
+        entry.info.subscription,
+        group.name.clone(),
+    ));
+    let made = {
+        let _entered = Entered::new(&mut current);
+        catch_unwind(AssertUnwindSafe(|| entry.invoke.call(input, job, number, group)))
+    };
+    let mut future = match made {
+        Ok(future) => pin!(Some(future)),
+        Err(panic) => return panicked(panic),
+    };
+    let outcome = {
+        let run = poll_fn(|task| {
+            let _entered = Entered::new(&mut current);
+            let Some(running) = future.as_mut().as_pin_mut() else {
+                return Poll::Ready(Ok(Outcome::Done));
+            };
+            match catch_unwind(AssertUnwindSafe(|| running.poll(task))) {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(outcome)) => Poll::Ready(Ok(outcome)),
+                Err(panic) => Poll::Ready(Err(panic)),
+            }
+        });
+        within(group.settings.deadline, run).await
+    };
+    let dropped = {
+        let _entered = Entered::new(&mut current);
+        catch_unwind(AssertUnwindSafe(|| future.set(None)))
+    };
+    match (outcome, dropped) {
+        (Some(Ok(outcome)), Ok(())) => outcome,
+        (Some(Err(panic)), _) | (Some(Ok(_)), Err(panic)) => panicked(panic),
+        (None, _) => Outcome::Failed(Failure::new(
+            Class::Timeout,
+            format!("no result within the deadline of {:?}", group.settings.deadline),
+        )),
+    }
+}
+
+/// `None` when the deadline passed. A future that is ready at its first poll costs no timer.
+async fn within<F: Future>(deadline: Duration, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    if let Poll::Ready(output) = poll_fn(|task| Poll::Ready(future.as_mut().poll(task))).await {
+        return Some(output);
+    }
+    tokio::time::timeout(deadline, future).await.ok()
+}
+
+async fn caught<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
+    let mut future = pin!(future);
+    poll_fn(|task| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(task))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await
+}
+
+fn panicked(panic: Box<dyn Any + Send>) -> Outcome {
+    Outcome::Failed(Failure::new(Class::Panic, crate::text::panic_message(panic)))
+}

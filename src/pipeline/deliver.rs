@@ -1,0 +1,236 @@
+use std::sync::Arc;
+
+use tidings_transport::{EventId, Name};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::attempt::attempt;
+use super::dead::{self, Cause, Reason};
+use super::dedup::{Claim, Guard};
+use super::gate::Pass;
+use super::retry::{Attempts, Next};
+use super::job::Intake;
+use super::slots::Slot;
+use super::{Finished, Job, Verdict, stable_hash, trace};
+use crate::bus::GroupCore;
+use crate::emit::{Ended, HandlerOutcome};
+use crate::handler::{Entry, HandlerInfo, Invoke, Outcome};
+use crate::text::{chain, safe};
+
+/// One handler's share of a delivery, from decode to its final state. The worker took a slot of
+/// the group's concurrency for it and settles what comes back.
+///
+/// Dropping the future gives the delivery back unsettled.
+pub(crate) async fn deliver<I: Invoke>(entry: Arc<Entry<I>>, job: Job) -> Finished {
+    let verdict = run(&entry, &job).await;
+    tell(&entry.info, &job, verdict);
+    Finished { job, verdict }
+}
+
+/// Tells whoever waits for this very event.
+fn tell(handler: &HandlerInfo, job: &Job, verdict: Verdict) {
+    let completions = &handler.group.bus.completions;
+    if !completions.is_tracking() {
+        return;
+    }
+    let ended = match verdict {
+        Verdict::Completed => Ended::Completed,
+        Verdict::Duplicate => Ended::Duplicate,
+        Verdict::DeadLettered => Ended::DeadLettered,
+        Verdict::HandedBack => return,
+    };
+    completions.handler_done(&job.envelope().id, || HandlerOutcome {
+        group: handler.group.name.clone(),
+        handler: handler.name.clone(),
+        ended,
+    });
+}
+
+/// The same for an event that could not be read for any handler.
+pub(crate) fn tell_unread(group: &GroupCore, intake: &Intake, verdict: Verdict) {
+    let completions = &group.bus.completions;
+    if completions.is_tracking() && verdict == Verdict::DeadLettered {
+        let id = EventId::from(intake.envelope_id());
+        completions.handler_done(&id, || HandlerOutcome {
+            group: group.name.clone(),
+            handler: Name::from_static(""),
+            ended: Ended::DeadLettered,
+        });
+    }
+}
+
+async fn run<I: Invoke>(entry: &Entry<I>, job: &Job) -> Verdict {
+    let group = &*entry.info.group;
+    let mut slot = Some(Slot(&group.slots));
+    let input = match entry.invoke.decode(job, &*group.bus.codec) {
+        Ok(input) => input,
+        // contract: D8
+        Err(error) => {
+            let cause = Cause::new(Reason::Decode(error.reason()), chain(&error), 0);
+            return dead::letter(group, Some(&entry.info), job.intake(), cause).await;
+        }
+    };
+    let claimed = match claim(entry, job, &mut slot).await {
+        Claimed::Unneeded => None,
+        Claimed::First(guard) => Some(guard),
+        Claimed::Final(verdict) => return verdict,
+    };
+    let verdict = retrying(entry, &input, job, &mut slot).await;
+    if let Some(guard) = claimed
+        && verdict == Verdict::Completed
+    {
+        // contract: X5, the mark comes after the effect
+        if let Some(overflow) = guard.done() {
+            tracing::warn!(group = %group.name, %overflow, "dedup forgets ids inside its window");
+        }
+    }
+    verdict
+}
+
+enum Claimed {
+    Unneeded,
+    First(Guard),
+    Final(Verdict),
+}
+
+/// contract: X1, X3, X6
+async fn claim<'a, I: Invoke>(
+    entry: &'a Entry<I>,
+    job: &Job,
+    slot: &mut Option<Slot<'a>>,
+) -> Claimed {
+    let group = &*entry.info.group;
+    let Some(dedup) = &group.dedup else {
+        return Claimed::Unneeded;
+    };
+    let message = job.message();
+    let id = &job.envelope().id;
+    // An id that was made in this process for this event cannot repeat, unless it is redelivered.
+    let fresh = message.envelope.local().is_some_and(|envelope| envelope.id.is_fresh());
+    if fresh && message.origination.attempt <= 1 {
+        return Claimed::Unneeded;
+    }
+    let payload = job.data(&*group.bus.codec).ok().map(|data| stable_hash(&data));
+    loop {
+        match dedup.claim(id, entry.info.hash, payload) {
+            Claim::First(guard) => return Claimed::First(guard),
+            Claim::Done => {
+                trace::duplicate(&entry.info, job);
+                group.counters.duplicate();
+                return Claimed::Final(Verdict::Duplicate);
+            }
+            Claim::Running(twin) => {
+                // The twin may need the slot to finish.
+                *slot = None;
+                let cancel = job.revoked();
+                tokio::select! {
+                    () = twin.wait() => {}
+                    () = cancel.cancelled() => return Claimed::Final(Verdict::HandedBack),
+                    () = group.draining.cancelled() => return Claimed::Final(Verdict::HandedBack),
+                }
+                group.slots.take().await;
+                *slot = Some(Slot(&group.slots));
+            }
+            Claim::Collision => {
+                let cause = Cause::new(
+                    Reason::IdCollision,
+                    safe(&format!(
+                        "id {id} was seen before with another payload: give every event its own id"
+                    )),
+                    0,
+                );
+                let verdict = dead::letter(group, Some(&entry.info), job.intake(), cause).await;
+                return Claimed::Final(verdict);
+            }
+        }
+    }
+}
+
+/// Attempts until a final state. A wait between attempts keeps the key's lane and gives up the
+/// slot (contract O2).
+async fn retrying<'a, I: Invoke>(
+    entry: &'a Entry<I>,
+    input: &I::Input,
+    job: &Job,
+    slot: &mut Option<Slot<'a>>,
+) -> Verdict {
+    let group = &*entry.info.group;
+    let policy = &group.settings.retry;
+    // A redelivery has been tried before: its attempts count (contract R1).
+    let prior = job.message().origination.attempt.saturating_sub(1);
+    let mut attempts = Attempts::resumed(prior, policy);
+    let mut first_failure = None;
+    loop {
+        let probe = match group.gate.pass(&group.draining, job.revoked()).await {
+            Pass::Open => None,
+            Pass::Probe(probe) => Some(probe),
+            Pass::Cancelled => return Verdict::HandedBack,
+        };
+        let mut failure = match attempt(entry, input, job, attempts.number()).await {
+            Outcome::Done => {
+                if let Some(probe) = probe {
+                    probe.tell(true);
+                }
+                return Verdict::Completed;
+            }
+            Outcome::Failed(failure) => failure,
+        };
+        group.settings.reclassify(&mut failure);
+        let class = failure.class();
+        let error = chain(&*failure.into_error());
+        let first_failure = *first_failure.get_or_insert_with(|| group.bus.clock.now());
+        let number = attempts.number();
+        let next = attempts.after(class, policy, &mut fastrand::Rng::new());
+        trace::failed(&entry.info, job, number, class, &error, &next);
+        match next {
+            Next::Retry(after) => {
+                if let Some(probe) = probe {
+                    probe.tell(false);
+                }
+                *slot = None;
+                if !wait_for_retry(group, job.revoked(), after).await {
+                    return Verdict::HandedBack;
+                }
+                group.slots.take().await;
+                *slot = Some(Slot(&group.slots));
+            }
+            Next::DeadLetter(why) => {
+                let counts = why.counts_towards_pause();
+                if group.draining.is_cancelled() && counts {
+                    // contract: S2, what fails while draining is handed back
+                    return Verdict::HandedBack;
+                }
+                if group.gate.gave_up(why, probe) {
+                    // The group is paused: dead letters are for events, not for an outage.
+                    continue;
+                }
+                *slot = None;
+                let mut cause = Cause::new(Reason::Handler(why.as_str()), error, attempts.failed());
+                cause.first_failure = Some(first_failure);
+                return dead::letter(group, Some(&entry.info), job.intake(), cause).await;
+            }
+        }
+    }
+}
+
+/// Waits for a retry's turn; `false` when the delivery is to be handed back instead.
+async fn wait_for_retry(
+    group: &GroupCore,
+    revoked: &CancellationToken,
+    after: std::time::Duration,
+) -> bool {
+    if group.draining.is_cancelled() {
+        return false;
+    }
+    let due = Instant::now() + after;
+    tokio::select! {
+        // contract: S2, a waiting retry runs its next attempt at once
+        () = group.draining.cancelled() => return true,
+        () = revoked.cancelled() => return false,
+        () = async {
+            tokio::time::sleep_until(due).await;
+            group.budget.acquire().await;
+        } => {}
+    }
+    true
+}

@@ -1,0 +1,230 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use tidings_transport::{Carried, Envelope, EventId, Inbound, Name, Payload, Received};
+
+use super::dead::{Cause, Reason};
+use super::job::{Intake, Parsed};
+use crate::bus::{GroupCore, Table};
+use crate::codec;
+use crate::event::DecodeError;
+use crate::handler::{ErasedHandler, Wanted};
+use crate::text::{Escaped, chain};
+
+/// The handlers of one delivery, nearly always one.
+pub(crate) type Handlers = SmallVec<[Arc<dyn ErasedHandler>; 2]>;
+
+/// What is to be done with a delivery.
+pub(crate) enum Plan {
+    Handle(Handlers),
+    DeadLetter(Cause),
+    /// Nothing, by a named rule.
+    Skip(&'static str),
+}
+
+/// Reads envelopes and finds handlers for one group: the wire side of the one decode path.
+pub(crate) struct Router {
+    table: Arc<Table>,
+    routes: HashMap<Name, Arc<Route>>,
+    last: Option<(Name, Arc<Route>)>,
+    /// Types of shared topics that were skipped and logged (house rule 12), bounded.
+    skipped: HashMap<Name, u64>,
+}
+
+/// The handlers of one topic.
+struct Route {
+    typed: Vec<Typed>,
+    any: Handlers,
+    /// The topic was set explicitly by one of its types.
+    shared: bool,
+}
+
+/// The handlers of one event type on one topic.
+struct Typed {
+    event: Name,
+    newest: u32,
+    handlers: Handlers,
+}
+
+/// How many topics, and how many foreign types, are remembered.
+const MAX_REMEMBERED: usize = 1_024;
+
+impl Router {
+    pub(crate) fn new(table: Arc<Table>) -> Self {
+        Self { table, routes: HashMap::new(), last: None, skipped: HashMap::new() }
+    }
+
+    /// Takes a newer table into use.
+    pub(crate) fn update(&mut self, table: Arc<Table>) {
+        if !Arc::ptr_eq(&table, &self.table) {
+            self.table = table;
+            self.routes.clear();
+            self.last = None;
+        }
+    }
+
+    /// Reads the envelope of what was received and decides what becomes of it.
+    pub(crate) fn route(&mut self, group: &GroupCore, received: Received) -> (Intake, Plan) {
+        if matches!(received.payload, Payload::Tombstone) {
+            return (Intake::new(received, None), Plan::Skip("tombstone"));
+        }
+        let route = self.find(&received.topic);
+        let parsed = match &received.envelope {
+            Carried::Local(_) => None,
+            Carried::Raw(_) => match parse(group, &route, &received) {
+                Ok(parsed) => Some(Box::new(parsed)),
+                Err(error) => {
+                    let cause = Cause::new(Reason::Decode(error.reason()), chain(&error), 0);
+                    return (Intake::new(received, None), Plan::DeadLetter(cause));
+                }
+            },
+        };
+        let intake = Intake::new(received, parsed);
+        let plan = self.plan(group, &route, &intake);
+        (intake, plan)
+    }
+
+    fn plan(&mut self, group: &GroupCore, route: &Route, intake: &Intake) -> Plan {
+        let envelope = intake.envelope();
+        if envelope.hops >= group.bus.config.max_hops {
+            let text = format!(
+                "{} handlers in a row led to this event, the limit is {}: a handler seems to emit what it handles",
+                envelope.hops, group.bus.config.max_hops
+            );
+            return Plan::DeadLetter(Cause::new(Reason::HopLimit, text, 0));
+        }
+        if let Some(key) = &intake.message().key
+            && std::str::from_utf8(key).is_err()
+        {
+            let error = DecodeError::not_utf8("key");
+            return Plan::DeadLetter(Cause::new(Reason::Decode(error.reason()), chain(&error), 0));
+        }
+        let typed = route.typed.iter().find(|typed| typed.event == envelope.name);
+        match typed {
+            Some(typed) if route.any.is_empty() => Plan::Handle(typed.handlers.clone()),
+            Some(typed) => {
+                Plan::Handle(typed.handlers.iter().chain(&route.any).cloned().collect())
+            }
+            None if route.typed.is_empty() && route.any.is_empty() => Plan::Skip("no handler left"),
+            None if !route.any.is_empty() => Plan::Handle(route.any.clone()),
+            None if route.shared => {
+                self.note_skipped(group, envelope);
+                Plan::Skip("another type on a shared topic")
+            }
+            None => {
+                let error = DecodeError::unknown_type(&envelope.name, &intake.message().topic);
+                Plan::DeadLetter(Cause::new(Reason::Decode(error.reason()), chain(&error), 0))
+            }
+        }
+    }
+
+    fn note_skipped(&mut self, group: &GroupCore, envelope: &Envelope) {
+        if self.skipped.len() >= MAX_REMEMBERED && !self.skipped.contains_key(&envelope.name) {
+            return;
+        }
+        let count = self.skipped.entry(envelope.name.clone()).or_insert(0);
+        *count += 1;
+        if *count == 1 {
+            tracing::info!(
+                event = %Escaped(&envelope.name),
+                group = %group.name,
+                "skipping a type of a shared topic that the group does not handle; said once per type"
+            );
+        }
+    }
+
+    #[inline]
+    fn find(&mut self, topic: &Name) -> Arc<Route> {
+        if let Some((name, route)) = &self.last
+            && name == topic
+        {
+            return Arc::clone(route);
+        }
+        if self.routes.len() >= MAX_REMEMBERED {
+            self.routes.clear();
+        }
+        let table = &self.table;
+        let route = self
+            .routes
+            .entry(topic.clone())
+            .or_insert_with(|| Arc::new(Route::new(table, topic)))
+            .clone();
+        self.last = Some((topic.clone(), Arc::clone(&route)));
+        route
+    }
+}
+
+impl Route {
+    fn new(table: &Table, name: &Name) -> Self {
+        let mut route = Self { typed: Vec::new(), any: Handlers::new(), shared: false };
+        for handler in &table.handlers {
+            match &handler.info().wanted {
+                Wanted::Type { event, version, topic, shared, .. } if topic == name => {
+                    route.shared |= *shared;
+                    match route.typed.iter_mut().find(|typed| typed.event == *event) {
+                        Some(typed) => {
+                            typed.newest = typed.newest.max(*version);
+                            typed.handlers.push(Arc::clone(handler));
+                        }
+                        None => route.typed.push(Typed {
+                            event: event.clone(),
+                            newest: *version,
+                            handlers: std::iter::once(Arc::clone(handler)).collect(),
+                        }),
+                    }
+                }
+                Wanted::Pattern(pattern) if pattern.matches(name) => {
+                    route.any.push(Arc::clone(handler));
+                }
+                Wanted::Type { .. } | Wanted::Pattern(_) => {}
+            }
+        }
+        route
+    }
+}
+
+/// Raw fields to an envelope and its data, by the bus's codec, else by house rule 12.
+fn parse(group: &GroupCore, route: &Route, message: &Inbound) -> Result<Parsed, DecodeError> {
+    let Carried::Raw(fields) = &message.envelope else {
+        return Err(DecodeError::unknown_type("", &message.topic));
+    };
+    let Payload::Bytes(body) = &message.payload else {
+        return Err(DecodeError::unknown_type("", &message.topic));
+    };
+    let fallback = || fallback_id(group, message);
+    let (envelope, data) = codec::open(&*group.bus.codec, fields, body, &fallback)?;
+    if let Some(envelope) = envelope {
+        return Ok(Parsed { envelope, data });
+    }
+    if let Some(mapping) = group.bus.config.mapping(&message.topic) {
+        let (mut envelope, data) = mapping.read(body, fallback, message.origination.published)?;
+        let typed = route.typed.iter().find(|typed| typed.event == envelope.name);
+        envelope.version = typed.map_or(1, |typed| typed.newest);
+        return Ok(Parsed { envelope, data });
+    }
+    let (name, version) = match &*route.typed {
+        // Exactly one type has the topic: its latest version.
+        [owner] => (owner.event.clone(), owner.newest),
+        // Whoever takes any type takes a record of none.
+        _ if !route.any.is_empty() => (Name::from_static(""), 1),
+        _ => return Err(DecodeError::unknown_type("", &message.topic)),
+    };
+    group.counters.foreign();
+    let mut envelope = Envelope::new(fallback(), name, version, Name::from_static(""));
+    envelope.time = message.origination.published;
+    Ok(Parsed { envelope, data })
+}
+
+/// The id of a record that has none: its place where it has one, so that a redelivery has the
+/// same, else a fresh one.
+fn fallback_id(group: &GroupCore, message: &Inbound) -> EventId {
+    group.counters.without_id();
+    match message.origination.position {
+        Some(position) => EventId::from(format!(
+            "{}/{}/{}",
+            message.topic, position.partition, position.offset
+        )),
+        None => EventId::fresh(group.bus.clock.now()).reused(),
+    }
+}

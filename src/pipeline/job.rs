@@ -1,0 +1,189 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use tidings_transport::{Carried, Envelope, Inbound, Payload, Received, field};
+use tokio_util::sync::CancellationToken;
+
+use crate::codec::{self, Codec};
+use crate::event::DecodeError;
+
+/// A delivery whose envelope has been read.
+pub(crate) struct Intake {
+    received: Received,
+    /// What was read from raw fields; `None` where the envelope never left this process.
+    parsed: Option<Box<Parsed>>,
+}
+
+pub(crate) struct Parsed {
+    pub(crate) envelope: Envelope,
+    pub(crate) data: Bytes,
+}
+
+impl Intake {
+    pub(crate) fn new(received: Received, parsed: Option<Box<Parsed>>) -> Self {
+        Self { received, parsed }
+    }
+
+    pub(crate) fn message(&self) -> &Inbound {
+        &self.received
+    }
+
+    #[allow(clippy::expect_used, reason = "intake parses every raw envelope")]
+    pub(crate) fn envelope(&self) -> &Envelope {
+        match &self.parsed {
+            Some(parsed) => &parsed.envelope,
+            None => self.received.envelope.local().expect("a local envelope or a parsed one"),
+        }
+    }
+
+    /// The id, for lines about a message whose envelope may be unreadable.
+    pub(crate) fn envelope_id(&self) -> String {
+        self.readable(|envelope| envelope.id.to_string(), field::ID)
+    }
+
+    /// As [`envelope_id`](Self::envelope_id).
+    pub(crate) fn envelope_name(&self) -> String {
+        self.readable(|envelope| envelope.name.to_string(), field::TYPE)
+    }
+
+    /// As [`envelope_id`](Self::envelope_id).
+    pub(crate) fn envelope_correlation(&self) -> String {
+        self.readable(|envelope| envelope.correlation().to_string(), field::CORRELATION)
+    }
+
+    fn readable(&self, read: impl FnOnce(&Envelope) -> String, raw: &str) -> String {
+        match (&self.parsed, &self.received.envelope) {
+            (Some(parsed), _) => read(&parsed.envelope),
+            (None, Carried::Local(envelope)) => read(envelope),
+            (None, Carried::Raw(fields)) => fields.get_str(raw).unwrap_or("").to_owned(),
+        }
+    }
+
+    /// The encoded data; encodes what is still a local value.
+    pub(crate) fn data(&self, codec: &dyn Codec) -> Result<Bytes, DecodeError> {
+        if let Some(parsed) = &self.parsed {
+            return Ok(parsed.data.clone());
+        }
+        match &self.received.payload {
+            Payload::Bytes(bytes) => Ok(bytes.clone()),
+            Payload::Tombstone => Ok(Bytes::new()),
+            Payload::Local(local) => {
+                let envelope = self.envelope();
+                let encoded = local.encoder.encode(&*local.value, envelope)?;
+                // The body may be more than the data: what is written is read the same way.
+                let id = || envelope.id.clone();
+                codec::open(codec, &encoded.fields, &encoded.body, &id).map(|(_, data)| data)
+            }
+        }
+    }
+
+    pub(crate) fn revoked(&self) -> &CancellationToken {
+        self.received.revoked()
+    }
+
+    /// The bytes it keeps alive, as far as they can be known.
+    pub(crate) fn size(&self) -> usize {
+        let payload = match &self.received.payload {
+            Payload::Bytes(bytes) => bytes.len(),
+            Payload::Local(_) | Payload::Tombstone => 0,
+        };
+        let fields = match &self.received.envelope {
+            Carried::Raw(fields) => fields.size(),
+            Carried::Local(_) => 0,
+        };
+        payload + fields + self.received.headers.size()
+    }
+
+    pub(crate) fn ack(self) {
+        self.received.ack();
+    }
+
+    pub(crate) fn release(self) {
+        self.received.release();
+    }
+}
+
+/// One handler's share of a delivery.
+pub(crate) enum Job {
+    /// The delivery has one handler.
+    Sole(Intake),
+    /// It has several, which run side by side; settled when the last one is final.
+    Shared(Arc<Shared>),
+}
+
+pub(crate) struct Shared {
+    intake: Intake,
+    remaining: AtomicUsize,
+    handed_back: AtomicBool,
+}
+
+impl Job {
+    pub(crate) fn shared(intake: Intake, handlers: usize) -> Arc<Shared> {
+        Arc::new(Shared {
+            intake,
+            remaining: AtomicUsize::new(handlers),
+            handed_back: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn intake(&self) -> &Intake {
+        match self {
+            Self::Sole(intake) => intake,
+            Self::Shared(shared) => &shared.intake,
+        }
+    }
+
+    pub(crate) fn message(&self) -> &Inbound {
+        self.intake().message()
+    }
+
+    pub(crate) fn envelope(&self) -> &Envelope {
+        self.intake().envelope()
+    }
+
+    pub(crate) fn data(&self, codec: &dyn Codec) -> Result<Bytes, DecodeError> {
+        self.intake().data(codec)
+    }
+
+    pub(crate) fn revoked(&self) -> &CancellationToken {
+        self.intake().revoked()
+    }
+
+    /// This handler is through; gives back the delivery once all are, with whether one of them
+    /// gave up before its final state.
+    pub(crate) fn finish(self, handed_back: bool) -> Option<(Intake, bool)> {
+        match self {
+            Self::Sole(intake) => Some((intake, handed_back)),
+            Self::Shared(shared) => {
+                if handed_back {
+                    shared.handed_back.store(true, Ordering::Relaxed);
+                }
+                if shared.remaining.fetch_sub(1, Ordering::AcqRel) > 1 {
+                    return None;
+                }
+                let shared = Arc::into_inner(shared)?;
+                Some((shared.intake, shared.handed_back.into_inner()))
+            }
+        }
+    }
+}
+
+/// A handler's share that is through.
+pub(crate) struct Finished {
+    pub(crate) job: Job,
+    pub(crate) verdict: Verdict,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Handled.
+    Completed,
+    /// The same event was handled before.
+    Duplicate,
+    /// Written to the dead letters, or dropped by the group's own choice to keep none.
+    DeadLettered,
+    /// Not final: given back to the transport.
+    HandedBack,
+}

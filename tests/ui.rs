@@ -1,0 +1,91 @@
+//! What the derive accepts, what it refuses, and in which words. One mistake per file; the file's
+//! name is the mistake, and begins with its row where `misuse` numbers it.
+//!
+//! After an intended change of the words: `TRYBUILD=overwrite cargo test --test ui`, then read the
+//! difference. The words are those of one compiler version, so they are compared on that one only.
+
+// serde's own messages list what the other features bring.
+#![cfg(all(feature = "derive", feature = "json"))]
+
+use std::fs;
+
+use trybuild::TestCases;
+
+/// Compares what a row refuses and runs what it accepts.
+fn row(prefix: &str) {
+    let cases = TestCases::new();
+    for (folder, run) in [
+        ("fail", TestCases::compile_fail as fn(&TestCases, String)),
+        ("pass", TestCases::pass),
+    ] {
+        let folder = format!("tests/ui/event/{folder}");
+        let any = fs::read_dir(&folder)
+            .expect("the folder of cases")
+            .any(|file| {
+                let name = file.expect("a case").file_name();
+                name.to_string_lossy().starts_with(prefix)
+            });
+        if any {
+            run(&cases, format!("{folder}/{prefix}*.rs"));
+        }
+    }
+}
+
+#[test]
+fn row_01_unsupported_shapes() {
+    row("row_01_");
+}
+
+#[test]
+fn row_02_versions() {
+    row("row_02_");
+}
+
+#[test]
+fn row_03_keys_of_the_attribute() {
+    row("row_03_");
+}
+
+#[test]
+fn row_04_names() {
+    row("row_04_");
+}
+
+#[test]
+fn row_05_keys_and_ids() {
+    row("row_05_");
+}
+
+#[test]
+fn row_06_what_cannot_travel() {
+    row("row_06_");
+}
+
+#[test]
+fn row_07_hostile_names() {
+    row("row_07_");
+}
+
+#[test]
+fn row_08_generic_events() {
+    row("row_08_");
+}
+
+#[test]
+fn attributes() {
+    row("attributes_");
+}
+
+#[test]
+fn not_an_event() {
+    row("not_");
+}
+
+/// Beside them a case that runs: with one, trybuild builds, and a generic event is checked in a
+/// build only.
+#[test]
+fn upcasting() {
+    let cases = TestCases::new();
+    cases.pass("tests/ui/event/pass/upcast_*.rs");
+    cases.compile_fail("tests/ui/event/fail/upcast_*.rs");
+}

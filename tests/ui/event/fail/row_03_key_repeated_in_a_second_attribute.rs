@@ -1,0 +1,11 @@
+use serde::{Deserialize, Serialize};
+use tidings::Event;
+
+#[derive(Serialize, Deserialize, Event)]
+#[event(name = "order.placed", version = 1)]
+#[event(version = 2)]
+struct OrderPlaced {
+    order_id: String,
+}
+
+fn main() {}

@@ -1,0 +1,10 @@
+use serde::{Deserialize, Serialize};
+use tidings::Event;
+
+#[derive(Serialize, Deserialize, Event)]
+#[event(name = "order.order.order.order.order.order.order.order.order.order.order.order.order.order.order.order.order.order.order.order.order.order.", version = 1)]
+struct OrderPlaced {
+    order_id: String,
+}
+
+fn main() {}

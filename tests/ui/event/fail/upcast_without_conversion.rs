@@ -1,0 +1,12 @@
+use serde::{Deserialize, Serialize};
+use tidings::Event;
+
+#[derive(Serialize, Deserialize, Event)]
+#[event(name = "order.placed", version = 1)]
+struct OrderPlacedV1;
+
+#[derive(Serialize, Deserialize, Event)]
+#[event(name = "order.placed", version = 2, upcast_from = OrderPlacedV1)]
+struct OrderPlaced;
+
+fn main() {}

@@ -1,0 +1,171 @@
+//! Publishing: checks first, then a place in every group's queue or in none.
+
+use tidings_transport::{
+    Carried, Message, Origin, Payload, PublishError, Reason, Receipt, TryPublish,
+};
+use tokio::time::Instant;
+
+use crate::line::{Queued, Waiter};
+use crate::route::{Obstacle, Offer, Offered};
+use crate::sync::Wakers;
+use crate::{Memory, error, headers};
+
+impl Memory {
+    #[inline]
+    pub(crate) fn publish_now(&self, message: Message, origin: &Origin) -> TryPublish {
+        if !self.config().encoded {
+            return self.attempt(message, origin);
+        }
+        // The caller gets its own value back, not the encoded one.
+        let original = message.clone();
+        let encoded = match headers::encode(message) {
+            Ok(encoded) => encoded,
+            Err(error) => return TryPublish::Refused(error::not_published(error), original),
+        };
+        match self.attempt(encoded, origin) {
+            TryPublish::Wait(_) => TryPublish::Wait(original),
+            TryPublish::Refused(error, _) => TryPublish::Refused(error, original),
+            done => done,
+        }
+    }
+
+    pub(crate) async fn publish_waiting(
+        &self,
+        message: Message,
+        origin: Origin,
+    ) -> Result<Receipt, PublishError> {
+        let message = match self.config().encoded {
+            true => headers::encode(message).map_err(error::not_published)?,
+            false => message,
+        };
+        let message = match self.attempt(message, &origin) {
+            TryPublish::Done(receipt) => return Ok(receipt),
+            TryPublish::Refused(error, _) => return Err(error),
+            TryPublish::Wait(message) => message,
+        };
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(error::not_published(Reason::Unsupported(
+                "waiting for room needs a tokio runtime: publish inside of one, or use try_publish"
+                    .into(),
+            )));
+        }
+        let due = due(&message)?;
+        let entry = self.store.entry(&message.topic).map_err(invalid)?;
+        let waiter = Waiter {
+            message,
+            due,
+            origin,
+            link: self.link.clone(),
+        };
+        let ticket = match entry.topic.queue_up(waiter) {
+            Queued::Answered(answer) => return answer,
+            Queued::Waits(ticket) => ticket,
+        };
+        ticket.answered(self.config().publish_deadline).await
+    }
+
+    /// One straight line, so that the message, some 400 bytes, is moved once: into the queue.
+    #[inline]
+    fn attempt(&self, message: Message, origin: &Origin) -> TryPublish {
+        if let Err(error) = self.admit(&message) {
+            return TryPublish::Refused(error, message);
+        }
+        let due = match due(&message) {
+            Ok(due) => due,
+            Err(error) => return TryPublish::Refused(error, message),
+        };
+        let table = self.store.table();
+        let Some(entry) = table.get(&message.topic) else {
+            drop(table);
+            return self.attempt_on_new_topic(message, origin);
+        };
+        let origin_group = origin.group.as_ref();
+        if entry.topic.has_waiters() && !entry.route.is_own_full(origin_group) {
+            return TryPublish::Wait(message);
+        }
+        let offer = Offer {
+            origin: origin_group,
+            due,
+            waiter: None,
+        };
+        let mut wakers = Wakers::default();
+        match entry.route.offer(message, offer, &mut wakers) {
+            Offered::Done => {
+                let receipt = entry.route.receipt();
+                wakers.wake();
+                TryPublish::Done(receipt)
+            }
+            Offered::Not(Obstacle::Full(_), message) => TryPublish::Wait(message),
+            Offered::Not(Obstacle::Stale, message) => {
+                drop(table);
+                self.attempt_again(message, origin)
+            }
+            Offered::Not(obstacle, message) => {
+                TryPublish::Refused(obstacle.into_error(&message.topic), message)
+            }
+        }
+    }
+
+    #[cold]
+    fn attempt_on_new_topic(&self, message: Message, origin: &Origin) -> TryPublish {
+        match self.store.entry(&message.topic) {
+            Ok(_) => self.attempt(message, origin),
+            Err(text) => TryPublish::Refused(invalid(text), message),
+        }
+    }
+
+    /// A group was removed between the look-up and the offer; the next table knows.
+    #[cold]
+    fn attempt_again(&self, message: Message, origin: &Origin) -> TryPublish {
+        self.attempt(message, origin)
+    }
+
+    /// What is refused before anything else happens (P6).
+    #[inline]
+    fn admit(&self, message: &Message) -> Result<(), PublishError> {
+        if self.link.is_closed() {
+            return Err(error::closed_publish());
+        }
+        if !self.is_valid() {
+            self.check().map_err(error::not_published)?;
+        }
+        let config = self.config();
+        if let Payload::Bytes(body) = &message.payload
+            && body.len() > config.max_payload
+        {
+            let (size, limit) = (body.len(), config.max_payload);
+            return Err(error::not_published(Reason::TooLarge { size, limit }));
+        }
+        if let Some(key) = &message.key
+            && key.len() > config.max_headers
+        {
+            let (size, limit) = (key.len(), config.max_headers);
+            return Err(invalid(format!(
+                "key of {size} bytes is over the limit of {limit} bytes"
+            )));
+        }
+        headers::check(&message.headers, config.max_headers).map_err(error::not_published)?;
+        if let Carried::Raw(fields) = &message.envelope {
+            headers::check(fields, config.max_headers).map_err(error::not_published)?;
+        }
+        Ok(())
+    }
+}
+
+/// When a delayed message may be delivered; `None` is at once.
+#[inline]
+fn due(message: &Message) -> Result<Option<Instant>, PublishError> {
+    match message.delay {
+        None => Ok(None),
+        Some(delay) if delay.is_zero() => Ok(None),
+        Some(delay) => Instant::now().checked_add(delay).map(Some).ok_or_else(|| {
+            invalid(format!(
+                "a delay of {delay:?} is beyond the end of time: use a shorter one"
+            ))
+        }),
+    }
+}
+
+fn invalid(text: String) -> PublishError {
+    error::not_published(Reason::Invalid(text))
+}
