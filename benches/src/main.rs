@@ -1,1 +1,64 @@
-fn main() {}
+//! The benchmarks: every case beside its raw limit, in one interleaved run.
+//!
+//! Times move from machine to machine and with what else runs; so every round runs every case
+//! once, and what counts is the ratio to the limit within a round.
+
+mod cases;
+mod driver;
+mod goal;
+mod machine;
+mod report;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use driver::Settings;
+
+/// What the benchmarks take.
+#[derive(Debug, Parser)]
+#[command(name = "tidings-bench", about = "Measures tidings beside the raw limits")]
+struct Args {
+    /// Run every case for a moment only: shows that the benchmarks work, measures nothing.
+    #[arg(long)]
+    smoke: bool,
+    /// Rounds; each runs every case once.
+    #[arg(long, default_value_t = 101)]
+    rounds: usize,
+    /// How long a case runs in one round, in microseconds.
+    #[arg(long, default_value_t = 2_000, value_name = "MICROS")]
+    slice: u64,
+    /// Only cases whose name contains this text, with their limits.
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Where to write the results as Markdown.
+    #[arg(long, value_name = "FILE")]
+    write: Option<PathBuf>,
+}
+
+fn main() -> Result<ExitCode> {
+    let args = Args::parse();
+    let settings = match args.smoke {
+        true => Settings { rounds: 1, slice: Duration::from_micros(100) },
+        false => Settings { rounds: args.rounds.max(1), slice: Duration::from_micros(args.slice) },
+    };
+    let mut cases = cases::all()?;
+    if let Some(only) = &args.only {
+        driver::keep(&mut cases, only);
+    }
+    let measured = driver::run(&mut cases, settings);
+    let text = match args.smoke {
+        true => format!("{} cases ran; nothing was measured\n", measured.len()),
+        false => report::text(&measured),
+    };
+    std::io::stdout().write_all(text.as_bytes()).context("writing the results")?;
+    if let Some(path) = args.write {
+        let page = report::page(&measured, settings);
+        std::fs::write(&path, page).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

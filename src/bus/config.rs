@@ -12,7 +12,6 @@ use crate::pipeline::{DedupPolicy, PausePolicy, RetryPolicy};
 pub(crate) struct BusConfig {
     pub(crate) drain: Duration,
     pub(crate) max_hops: u16,
-    pub(crate) max_payload: usize,
     pub(crate) max_headers: usize,
     pub(crate) max_key: usize,
     pub(crate) warn_handlers: usize,
@@ -25,7 +24,6 @@ impl Default for BusConfig {
         Self {
             drain: Duration::from_secs(30),
             max_hops: 64,
-            max_payload: 1024 * 1024,
             max_headers: 16 * 1024,
             max_key: 1024,
             warn_handlers: 10,

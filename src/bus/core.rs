@@ -140,6 +140,8 @@ pub struct GroupStats {
     pub dead_lettered: u64,
     /// Deliveries that dedup suppressed.
     pub duplicates: u64,
+    /// Ids that dedup forgot inside its window, because more came than it may remember.
+    pub dedup_forgotten: u64,
     /// Events skipped by a named rule: tombstones, foreign types of shared topics, no handler left.
     pub skipped: u64,
     /// Records without an envelope that were read as the one type of their topic.
@@ -195,6 +197,7 @@ impl Counters {
             completed: self.completed.load(Ordering::Relaxed),
             dead_lettered: self.dead_lettered.load(Ordering::Relaxed),
             duplicates: self.duplicates.load(Ordering::Relaxed),
+            dedup_forgotten: 0,
             skipped: self.skipped.load(Ordering::Relaxed),
             foreign: self.foreign.load(Ordering::Relaxed),
             without_id: self.without_id.load(Ordering::Relaxed),

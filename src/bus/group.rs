@@ -207,7 +207,9 @@ impl Group {
     #[must_use]
     pub fn stats(&self) -> Option<super::GroupStats> {
         let group = self.bus.registry().find_group(&self.wire_name())?;
-        Some(group.core.counters.stats())
+        let mut stats = group.core.counters.stats();
+        stats.dedup_forgotten = group.core.dedup.as_ref().map_or(0, Dedup::forgotten);
+        Some(stats)
     }
 
     /// The group's name on the wire.

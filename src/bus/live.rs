@@ -1,3 +1,4 @@
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -6,19 +7,21 @@ use futures::FutureExt;
 use tidings_transport::{
     ErrorKind, GroupTopology, Mode, Name, Subscribe, Topics, Topology, TransportError,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::core::GroupCore;
 use super::registry::Table;
 use crate::handler::{ErasedHandler, Wanted};
-use crate::pipeline::{Closed, Command, Worker};
+use crate::pipeline::{Closed, Command, Ended, Worker};
 use crate::text::chain;
 
 /// A group that has handlers: its table, and the task that runs it.
 pub(crate) struct LiveGroup {
     pub(crate) core: Arc<GroupCore>,
     pub(crate) table: Arc<ArcSwap<Table>>,
+    /// Told when a handler is added.
+    added: Arc<Notify>,
     running: Mutex<Option<Running>>,
 }
 
@@ -34,7 +37,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 impl LiveGroup {
     pub(super) fn new(core: Arc<GroupCore>) -> Self {
-        Self { core, table: Arc::new(ArcSwap::default()), running: Mutex::new(None) }
+        Self {
+            core,
+            table: Arc::new(ArcSwap::default()),
+            added: Arc::default(),
+            running: Mutex::new(None),
+        }
     }
 
     /// Adds a handler, and has the transport route its topic here, both before this returns.
@@ -45,7 +53,10 @@ impl LiveGroup {
             handlers.push(Arc::clone(&handler));
             Table { handlers }
         });
-        self.core.bus.transport.attach(&self.topology(topics(std::slice::from_ref(&handler))))
+        let topics = topics(std::slice::from_ref(&handler));
+        self.core.bus.transport.attach(&self.topology(topics))?;
+        self.added.notify_waiters();
+        Ok(())
     }
 
     /// Removes a handler; its topics too, if it was the last that wanted them.
@@ -96,7 +107,11 @@ impl LiveGroup {
             return;
         }
         let (commands, inbox) = mpsc::channel(COMMANDS);
-        let group = Supervised { core: Arc::clone(&self.core), table: Arc::clone(&self.table) };
+        let group = Supervised {
+            core: Arc::clone(&self.core),
+            table: Arc::clone(&self.table),
+            added: Arc::clone(&self.added),
+        };
         let supervisor = self.core.bus.runtime.spawn(group.run(inbox));
         *running = Some(Running { commands, supervisor });
     }
@@ -149,6 +164,7 @@ impl LiveGroup {
 struct Supervised {
     core: Arc<GroupCore>,
     table: Arc<ArcSwap<Table>>,
+    added: Arc<Notify>,
 }
 
 impl Supervised {
@@ -157,7 +173,13 @@ impl Supervised {
         let mut pause = FIRST_PAUSE;
         loop {
             let error = match self.once(&mut inbox).await {
-                Ok(()) => return,
+                Ok(Ended::Closed) => return,
+                Ok(Ended::QueueGone) => {
+                    if self.wait_for_handler(&mut inbox).await.is_break() {
+                        return;
+                    }
+                    continue;
+                }
                 Err(error) => error,
             };
             tracing::error!(
@@ -168,21 +190,34 @@ impl Supervised {
             );
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                command = inbox.recv() => match command {
-                    Some(Command::Quiesce { reply, .. }) => drop(reply.send(())),
-                    Some(Command::Close { reply, .. }) => {
-                        let _ = reply.send(Closed { error: Some(error), ..Closed::default() });
-                        return;
-                    }
-                    None => return,
+                command = inbox.recv() => match command.map(answer_idle) {
+                    Some(false) => {}
+                    Some(true) | None => return,
                 },
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
+    /// Waits until the group has a handler again; breaks when it is told to end instead.
+    async fn wait_for_handler(&self, inbox: &mut mpsc::Receiver<Command>) -> ControlFlow<()> {
+        loop {
+            let added = self.added.notified();
+            if !self.table.load().handlers.is_empty() {
+                return ControlFlow::Continue(());
+            }
+            tokio::select! {
+                () = added => {}
+                command = inbox.recv() => match command.map(answer_idle) {
+                    Some(false) => {}
+                    Some(true) | None => return ControlFlow::Break(()),
+                },
+            }
+        }
+    }
+
     /// One worker, from subscribe to its end; a panic of ours is an error like any other.
-    async fn once(&self, inbox: &mut mpsc::Receiver<Command>) -> Result<(), TransportError> {
+    async fn once(&self, inbox: &mut mpsc::Receiver<Command>) -> Result<Ended, TransportError> {
         let consumer = self.open().await?;
         let (core, table) = (Arc::clone(&self.core), Arc::clone(&self.table));
         let worker = Worker::new(core, consumer, table, inbox).run();
@@ -217,6 +252,20 @@ impl Supervised {
             ordered: settings.ordered,
         };
         core.bus.transport.subscribe(subscribe).await
+    }
+}
+
+/// Answers a command while no worker runs; whether it was the last.
+fn answer_idle(command: Command) -> bool {
+    match command {
+        Command::Quiesce { reply, .. } => {
+            let _ = reply.send(());
+            false
+        }
+        Command::Close { reply, .. } => {
+            let _ = reply.send(Closed::default());
+            true
+        }
     }
 }
 

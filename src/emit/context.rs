@@ -131,12 +131,6 @@ impl Current {
     }
 }
 
-/// Whether an emit here would have anything to continue.
-#[inline]
-pub(crate) fn is_plain() -> bool {
-    FLAGS.get() == 0
-}
-
 /// Whether listeners of an event run on this thread right now.
 #[inline]
 pub(crate) fn is_listening() -> bool {

@@ -65,6 +65,7 @@ impl RetryBudget {
     }
 
     /// Counts a retry now if it is within the budget and nobody waits.
+    #[cfg(test)]
     pub(crate) fn try_acquire(&self, now: Instant) -> bool {
         self.turn
             .try_acquire()

@@ -1,3 +1,4 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tidings_transport::{EventId, Name};
@@ -15,7 +16,7 @@ use super::{Finished, Job, Verdict, stable_hash, trace};
 use crate::bus::GroupCore;
 use crate::emit::{Ended, HandlerOutcome};
 use crate::handler::{Entry, HandlerInfo, Invoke, Outcome};
-use crate::text::{chain, safe};
+use crate::text::{chain, panic_message, safe};
 
 /// One handler's share of a delivery, from decode to its final state. The worker took a slot of
 /// the group's concurrency for it and settles what comes back.
@@ -76,6 +77,10 @@ async fn run<I: Invoke>(entry: &Entry<I>, job: &Job) -> Verdict {
         Claimed::Final(verdict) => return verdict,
     };
     let verdict = retrying(entry, &input, job, &mut slot).await;
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(input))) {
+        let error = safe(&panic_message(panic));
+        tracing::error!(group = %group.name, error, "an event panicked while it was dropped");
+    }
     if let Some(guard) = claimed
         && verdict == Verdict::Completed
     {

@@ -70,6 +70,7 @@ impl<T> Lanes<T> {
     }
 
     /// How many items wait behind others.
+    #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
         self.waiting
     }

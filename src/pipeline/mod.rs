@@ -36,4 +36,4 @@ pub(crate) use hash::stable_hash;
 pub(crate) use job::{Finished, Job, Verdict};
 pub(crate) use slots::Slots;
 pub(crate) use trace::tracing_is_on;
-pub(crate) use worker::{Closed, Command, Worker};
+pub(crate) use worker::{Closed, Command, Ended, Worker};

@@ -5,7 +5,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tidings_transport::{BoxFuture, DynConsumer, EventId, Received, Signal, TransportError};
+use tidings_transport::{
+    BoxFuture, DynConsumer, ErrorKind, EventId, Received, Signal, TransportError,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -64,6 +66,16 @@ pub(crate) struct Worker<'a> {
     started: u32,
     stopped: bool,
     closed: bool,
+    /// Something of ours broke; the worker ends and another one follows.
+    broken: Option<String>,
+}
+
+/// How a worker came to its end.
+pub(crate) enum Ended {
+    /// It was told to.
+    Closed,
+    /// The group's queue is gone, because its last handler was removed.
+    QueueGone,
 }
 
 /// A delivery on its way through a lane.
@@ -107,15 +119,22 @@ impl<'a> Worker<'a> {
             started: 0,
             stopped: false,
             closed: false,
+            broken: None,
         }
     }
 
     /// Runs until it is closed, or until the consumer breaks.
-    pub(crate) async fn run(mut self) -> Result<(), TransportError> {
+    pub(crate) async fn run(mut self) -> Result<Ended, TransportError> {
         let mut batch = Vec::with_capacity(BATCH);
         loop {
             self.start_ready();
             self.publish_state();
+            if let Some(error) = self.broken {
+                return Err(TransportError::new(ErrorKind::Other, error));
+            }
+            if self.closed && self.unsettled == 0 {
+                return Ok(Ended::QueueGone);
+            }
             let draining = self.group.draining.is_cancelled();
             let room = self.room();
             tokio::select! {
@@ -124,10 +143,10 @@ impl<'a> Worker<'a> {
                     Some(Command::Quiesce { subscription, reply }) => self.quiesce(subscription, reply),
                     Some(Command::Close { deadline, reply }) => {
                         let _ = reply.send(self.close(deadline).await);
-                        return Ok(());
+                        return Ok(Ended::Closed);
                     }
                     // The bus is gone.
-                    None => return Ok(()),
+                    None => return Ok(Ended::Closed),
                 },
                 Some(ran) = self.tasks.join_next(), if !self.tasks.is_empty() => {
                     self.ran(ran);
@@ -280,7 +299,7 @@ impl<'a> Worker<'a> {
                 *self.running.entry(subscription).or_default() += 1;
                 self.tasks.spawn(async move { Ran { subscription, finished: future.await } });
             }
-            Err(panic) => self.lost(&crate::text::panic_message(panic)),
+            Err(panic) => self.lost(crate::text::panic_message(panic)),
         }
     }
 
@@ -290,15 +309,15 @@ impl<'a> Worker<'a> {
                 self.call_ended(ran.subscription);
                 self.finish(ran.finished);
             }
-            Err(error) => self.lost(&error.to_string()),
+            Err(error) => self.lost(error.to_string()),
         }
     }
 
-    /// A share ended outside of every guard, as when an event's own drop code panics; its
-    /// delivery was given back when the share was dropped.
-    fn lost(&mut self, error: &str) {
-        self.unsettled = self.unsettled.saturating_sub(1);
-        tracing::error!(group = %self.group.name, error, "a delivery broke off and is given back");
+    /// A share ended outside of every guard, so its lane cannot be freed in order: everything is
+    /// given back and a new worker begins.
+    fn lost(&mut self, error: String) {
+        tracing::error!(group = %self.group.name, error, "a delivery broke off: the group begins anew");
+        self.broken = Some(error);
     }
 
     fn call_ended(&mut self, subscription: u64) {
@@ -308,7 +327,9 @@ impl<'a> Worker<'a> {
                 self.running.remove(&subscription);
                 self.quiescing
                     .extract_if(.., |(waiting, _)| *waiting == subscription)
-                    .for_each(|(_, reply)| drop(reply.send(())));
+                    .for_each(|(_, reply)| {
+                        let _ = reply.send(());
+                    });
             }
         }
     }
@@ -357,7 +378,11 @@ impl<'a> Worker<'a> {
         self.unsettled -= 1;
         let completions = &self.group.bus.completions;
         let id = completions.is_tracking().then(|| EventId::from(intake.envelope_id()));
-        intake.ack();
+        // Acking drops the event, whose own drop code may panic.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| intake.ack())) {
+            let error = crate::text::safe(&crate::text::panic_message(panic));
+            tracing::error!(group = %self.group.name, error, "an event panicked while it was dropped");
+        }
         if let Some(id) = id {
             self.group.bus.completions.group_done(&id, &self.group.name);
         }

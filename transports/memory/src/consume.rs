@@ -34,15 +34,18 @@ impl MemoryConsumer {
     }
 
     fn hand_over(&mut self, batch: &mut Vec<Received>) {
-        let Self { taken, handle, member, .. } = self;
-        batch.extend(taken.drain().map(|(tag, message)| {
-            let index = handle.index(tag.position).unwrap_or_else(|| {
-                *handle = Arc::new(Handle::new(tag.position, Arc::clone(member)));
-                handle.index(tag.position).unwrap_or_default()
-            });
-            let settle: Arc<dyn Settle> = Arc::<Handle>::clone(handle);
-            Received::new(inbound(message, tag.attempt), settle, index)
-        }));
+        batch.reserve(self.taken.len());
+        for (tag, message) in self.taken.drain() {
+            let index = match self.handle.index(tag.position) {
+                Some(index) => index,
+                None => {
+                    self.handle = Arc::new(Handle::new(tag.position, Arc::clone(&self.member)));
+                    self.handle.index(tag.position).unwrap_or_default()
+                }
+            };
+            let settle: Arc<dyn Settle> = Arc::<Handle>::clone(&self.handle);
+            batch.push(Received::new(inbound(message, tag.attempt), settle, index));
+        }
     }
 
     async fn changed(&self, version: u64, due: Option<Instant>) {

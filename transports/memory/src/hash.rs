@@ -10,8 +10,10 @@ pub(crate) struct NameHasher(u64);
 impl NameHasher {
     #[inline]
     fn mix(&mut self, word: u64) {
-        // An odd constant with evenly spread bits: 2^64 divided by the golden ratio.
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // An odd constant with evenly spread bits: 2^64 divided by the golden ratio. Folding both
+        // halves of the product lets every bit of the word reach the low bits, too.
+        let product = u128::from(self.0 ^ word) * 0x9e37_79b9_7f4a_7c15;
+        self.0 = (product as u64) ^ (product >> 64) as u64;
     }
 }
 
@@ -34,8 +36,7 @@ impl Hasher for NameHasher {
 
     #[inline]
     fn finish(&self) -> u64 {
-        // The table takes its index from the low bits, and multiplying fills the high ones.
-        self.0 ^ self.0 >> 32
+        self.0
     }
 }
 

@@ -139,7 +139,9 @@ impl Received {
 
     /// The message reached its final state (D2).
     pub fn ack(mut self) {
-        if self.message.take().is_some() {
+        // Settled before the message is dropped: its drop code belongs to the user.
+        let message = self.message.take();
+        if message.is_some() {
             self.settle.ack(self.index);
         }
     }

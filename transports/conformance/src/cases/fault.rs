@@ -122,21 +122,11 @@ async fn disturbed(
         });
     }
     let tally = Arc::new(Mutex::new(Tally::default()));
-    let unique = || {
-        tally
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .unique()
-    };
     let consume = consume_all(&link, &spec, count, &tally);
     let publish = async {
         while let Some(ended) = tasks.join_next().await {
             ended.map_err(|error| broken(format!("a publisher ended: {error}")))??;
         }
-        scene.step(format!(
-            "the rest of {count} messages, {} came so far",
-            unique()
-        ));
         Ok::<(), Failure>(())
     };
     futures::try_join!(publish, consume)?;
@@ -168,6 +158,12 @@ impl Disturber {
 async fn consume_all(link: &Link, spec: &Spec, count: usize, tally: &Mutex<Tally>) -> Verdict {
     let mut member = link.join(spec).await?;
     loop {
+        let came = tally
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .unique();
+        link.scene
+            .step(format!("{count} messages, {came} came so far"));
         match member.next().await {
             Ok(received) => {
                 let seq = read(&received)?;

@@ -1,0 +1,40 @@
+//! The names of the cases that goals are about.
+
+pub(crate) fn raw(listeners: usize) -> String {
+    format!("Vec<Box<dyn Fn>>, {}", count(listeners))
+}
+
+pub(crate) fn handle(listeners: usize) -> String {
+    format!("publisher.try_emit, {}", count(listeners))
+}
+
+pub(crate) fn try_emit(listeners: usize) -> String {
+    format!("bus.try_emit, {}", count(listeners))
+}
+
+pub(crate) fn emit(listeners: usize) -> String {
+    format!("bus.emit().await, {}", count(listeners))
+}
+
+fn count(listeners: usize) -> String {
+    match listeners {
+        1 => String::from("1 listener"),
+        more => format!("{more} listeners"),
+    }
+}
+
+pub(crate) const TRACING_OFF: &str = "Vec<Box<dyn Fn>> that asks whether tracing is on";
+pub(crate) const UNUSED_TAP: &str = "publisher.try_emit after a tap came and went";
+pub(crate) const UNUSED_LAYER: &str = "publisher.try_emit beside a handler middleware";
+pub(crate) const TWO_THREADS: &str = "publisher.try_emit on two threads at once";
+
+pub(crate) const MPSC: &str = "tokio mpsc, recv";
+pub(crate) const MPSC_MANY: &str = "tokio mpsc, recv_many(64)";
+pub(crate) const QUEUED: &str = "queued event, 1 handler";
+pub(crate) const QUEUED_UNUSED: &str = "queued event after a tap and a listener came and went";
+pub(crate) const QUEUED_LAYER: &str = "queued event, 1 handler middleware";
+pub(crate) const QUEUED_KEYED: &str = "queued event with a key";
+pub(crate) const QUEUED_TWO: &str = "queued event, 2 handlers";
+
+pub(crate) const LATENCY_RAW: &str = "tokio mpsc, send to receive, p50, busy runtime";
+pub(crate) const LATENCY: &str = "emit to handler, p50, busy runtime";
