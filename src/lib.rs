@@ -58,6 +58,12 @@
 //! Memory is the default and a real transport: bounded queues, settling, redelivery, dead letters.
 //! [`BusBuilder::transport`] takes any other; [`transport`] is what one implements.
 //!
+//! # Testing
+//!
+//! The feature `testing` brings a `TestBus`: a real bus on a virtual clock, which tells what it
+//! published and handled. Backoffs and deadlines take no real time, and a test that waits for what
+//! never comes fails instead of hanging. See the module `testing`.
+//!
 //! # Features
 //!
 //! | feature | default | what it brings |
@@ -76,6 +82,9 @@ mod emit;
 mod event;
 mod handler;
 mod pipeline;
+mod recorder;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod text;
 
 pub use async_trait::async_trait;

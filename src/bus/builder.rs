@@ -17,6 +17,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::codec::{CloudEvents, Codec};
 use crate::emit::Completions;
 use crate::pipeline::{DedupPolicy, Middleware, PausePolicy, RetryPolicy};
+use crate::recorder::Recorder;
 
 /// Settings of a [`Bus`], all with defaults: see [`Bus::builder`].
 #[must_use = "a builder does nothing until `build` is awaited"]
@@ -29,7 +30,9 @@ pub struct BusBuilder {
     defaults: GroupSettings,
     handler_layers: Vec<Arc<dyn Middleware>>,
     publish_layers: Vec<Arc<dyn Middleware>>,
-    encode: bool,
+    /// The transport where none is set.
+    memory: Memory,
+    recorder: Recorder,
 }
 
 impl BusBuilder {
@@ -43,7 +46,8 @@ impl BusBuilder {
             defaults: GroupSettings::default(),
             handler_layers: Vec::new(),
             publish_layers: Vec::new(),
-            encode: false,
+            memory: Memory::new(),
+            recorder: Recorder::default(),
         }
     }
 
@@ -63,7 +67,9 @@ impl BusBuilder {
     /// could not move to a broker. No effect together with [`transport`](Self::transport), whose
     /// own setting counts.
     pub fn force_encoding(mut self) -> Self {
-        self.encode = true;
+        if !self.memory.config().encoded {
+            self.memory = self.memory.encoded(true);
+        }
         self
     }
 
@@ -97,8 +103,8 @@ impl BusBuilder {
         self
     }
 
-    /// From how many listeners of one type, or handlers of one group, on a warning is logged.
-    /// Default 10.
+    /// Beyond how many listeners, or handlers, of one type a warning is logged, with the place of
+    /// the registration; and again each time they have doubled since. Default 10.
     pub fn warn_handlers(mut self, count: usize) -> Self {
         self.config.warn_handlers = count;
         self
@@ -176,9 +182,8 @@ impl BusBuilder {
         let transport = match self.transport {
             Some(transport) => transport,
             None => {
-                let memory = Memory::new().encoded(self.encode);
-                problems.extend(memory.check().err().map(|error| error.to_string()));
-                Arc::new(memory)
+                problems.extend(self.memory.check().err().map(|error| error.to_string()));
+                Arc::new(self.memory)
             }
         };
         let Some(runtime) = runtime.filter(|_| problems.is_empty()) else {
@@ -195,6 +200,7 @@ impl BusBuilder {
             publish_layers: self.publish_layers.into(),
             completions: Completions::default(),
             idle: Idle::default(),
+            recorder: self.recorder,
             runtime,
             closing: AtomicBool::new(false),
             closed: CancellationToken::new(),
@@ -207,6 +213,20 @@ impl BusBuilder {
                 handler_layers: self.handler_layers.into(),
             }),
         })
+    }
+
+    /// The memory transport to use where no other is set.
+    #[cfg(feature = "testing")]
+    pub(crate) fn memory(mut self, memory: Memory) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// Who takes note of what the bus does.
+    #[cfg(feature = "testing")]
+    pub(crate) fn recorder(mut self, recorder: Recorder) -> Self {
+        self.recorder = recorder;
+        self
     }
 
     fn problems(&self) -> Vec<String> {

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tidings_transport::{Capabilities, DynTransport, Name};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
 
 use super::config::BusConfig;
@@ -13,6 +14,7 @@ use crate::codec::Codec;
 use crate::emit::Completions;
 use crate::handler::Failure;
 use crate::pipeline::{Dedup, Gate, Middleware, RetryBudget, Slots};
+use crate::recorder::Recorder;
 
 /// What every part of a running bus shares. It knows no handler, so workers that hold it keep no
 /// handler alive.
@@ -29,6 +31,8 @@ pub(crate) struct BusCore {
     pub(crate) publish_layers: Arc<[Arc<dyn Middleware>]>,
     pub(crate) completions: Completions,
     pub(crate) idle: Idle,
+    /// Takes note for tests; off, and without the feature nothing at all, in production.
+    pub(crate) recorder: Recorder,
     pub(crate) runtime: Handle,
     /// Set when shutdown begins: emits from outside handlers end with Closed (contract S3).
     pub(crate) closing: AtomicBool,
@@ -57,19 +61,24 @@ impl Idle {
         }
     }
 
-    /// Runs `check` at once and after each change until it says yes.
+    /// Begins to watch; from now on changes are told.
+    pub(crate) fn watch(&self) -> Watch<'_> {
+        Watch { _waiting: Waiting::new(&self.waiting), changed: &self.changed }
+    }
+}
+
+/// Somebody who waits for changes.
+pub(crate) struct Watch<'a> {
+    _waiting: Waiting<'a>,
+    changed: &'a Notify,
+}
+
+impl Watch<'_> {
+    /// The next change after this call, even if it comes before the future is polled.
     ///
     /// Cancel safe.
-    pub(crate) async fn until<F: AsyncFnMut() -> bool>(&self, mut check: F) {
-        let _waiting = Waiting::new(&self.waiting);
-        loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            if check().await {
-                return;
-            }
-            changed.await;
-        }
+    pub(crate) fn next(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 }
 

@@ -172,20 +172,22 @@ impl Group {
     /// Names the next handler: its dedup marks and dead letters carry the name, so it should
     /// outlive refactorings. Without it the name is the last two segments of the function's path,
     /// or, for a closure, the event's name.
-    pub fn named(mut self, name: impl Into<Name>) -> Self {
-        self.handler = Some(name.into());
-        self
+    pub fn named(&self, name: impl Into<Name>) -> Self {
+        Self { handler: Some(name.into()), ..self.clone() }
     }
 
     /// Gives the next handlers state: see [`Bus::with`].
-    pub fn with<S: Clone + Send + Sync + 'static>(self, state: S) -> WithState<S> {
-        WithState { group: self, state }
+    pub fn with<S: Clone + Send + Sync + 'static>(&self, state: S) -> WithState<S> {
+        WithState { group: self.clone(), state }
     }
 
     /// Registers a handler: see [`Bus::on`].
     #[track_caller]
     pub fn on<A: EventArg, H: Handler<A>>(&self, handler: H) -> Subscription {
         let site = Location::caller();
+        if self.bus.slot::<A::Event>().is_rejected() {
+            return Subscription::refused(&self.bus);
+        }
         let name = self.handler_name::<H>(A::Event::NAME);
         self.register(name, type_of::<A::Event>(), site, Some(TypeId::of::<A::Event>()), Typed::new(handler))
     }
@@ -249,13 +251,19 @@ impl Group {
             return self.refuse(&problem, event);
         }
         let wire = self.wire_name();
+        if self.bus.registry().find_group(&wire).is_none() {
+            let problems = self.settings.check(&wire);
+            if !problems.is_empty() {
+                return self.refuse_all(&problems, event);
+            }
+        }
         let mut created = false;
         let group = self.bus.registry().group(&wire, || {
             created = true;
             Arc::new(LiveGroup::new(Arc::new(self.core(wire.clone()))))
         });
         if created {
-            self.bus.note_settings(&wire, self.stamp, self.settings.check(&wire));
+            self.bus.note_settings(&wire, self.stamp);
         } else if let Some(problem) = self.bus.settings_conflict(&wire, self.stamp) {
             return self.refuse(&format!("{problem} (at {site})"), event);
         }
@@ -276,7 +284,7 @@ impl Group {
         let info =
             HandlerInfo::new(name.name, subscription, wanted, site, Arc::clone(&group.core));
         let handler: Arc<dyn ErasedHandler> = Arc::new(Entry { info, invoke });
-        self.warn_if_growing(&group, site);
+        self.warn_if_growing(&handler.info().wanted, site);
         if let Err(error) = group.add(handler) {
             let problem = format!("group {wire:?}: {} (at {site})", crate::text::chain(&error));
             group.remove(subscription);
@@ -304,23 +312,42 @@ impl Group {
     }
 
     fn refuse(&self, problem: &str, event: Option<TypeId>) -> Subscription {
-        tracing::error!(error = problem, "registration refused");
-        self.bus.registry().cold().errors.push(problem.to_owned());
+        self.refuse_all(&[problem.to_owned()], event)
+    }
+
+    /// Kept for `start`, which returns all at once, and for each emit of the type.
+    fn refuse_all(&self, problems: &[String], event: Option<TypeId>) -> Subscription {
+        for problem in problems {
+            let errors = &mut self.bus.registry().cold().errors;
+            // Further handlers of a group with wrong settings say nothing new.
+            if !errors.contains(problem) {
+                tracing::error!(error = problem, "registration refused");
+                errors.push(problem.clone());
+            }
+        }
         if let Some(event) = event {
-            self.bus.registry().reject(event, problem);
+            self.bus.registry().reject(event, &problems.join("; "));
         }
         Subscription::refused(&self.bus)
     }
 
-    fn warn_if_growing(&self, group: &LiveGroup, site: &'static Location<'static>) {
-        let handlers = group.handlers().len() + 1;
-        let limit = self.bus.core().config.warn_handlers;
-        if handlers > limit && handlers.is_power_of_two() {
+    fn warn_if_growing(&self, wanted: &Wanted, site: &'static Location<'static>) {
+        let handlers = 1 + self.bus.registry().count_handlers(|other| match (wanted, other) {
+            (Wanted::Type { event, .. }, Wanted::Type { event: other, .. }) => event == other,
+            (Wanted::Pattern(pattern), Wanted::Pattern(other)) => pattern == other,
+            _ => false,
+        });
+        let limit = self.bus.core().config.warn_handlers.max(1);
+        if (handlers - 1).is_multiple_of(limit) && ((handlers - 1) / limit).is_power_of_two() {
+            let event = match wanted {
+                Wanted::Type { event, .. } => event.to_string(),
+                Wanted::Pattern(pattern) => pattern.to_string(),
+            };
             tracing::warn!(
-                group = %group.core.name,
+                event,
                 handlers,
                 site = %site,
-                "the number of handlers of one group keeps growing: does each get its `off`?"
+                "the number of handlers of one type keeps growing: does each get its `off`?"
             );
         }
     }
@@ -357,6 +384,9 @@ impl<S: Clone + Send + Sync + 'static> WithState<S> {
     #[track_caller]
     pub fn on<A: EventArg, H: HandlerWith<S, A>>(&self, handler: H) -> Subscription {
         let site = Location::caller();
+        if self.group.bus.slot::<A::Event>().is_rejected() {
+            return Subscription::refused(&self.group.bus);
+        }
         let name = self.group.handler_name::<H>(A::Event::NAME);
         let invoke = Stated::new(self.state.clone(), handler);
         let event = Some(TypeId::of::<A::Event>());

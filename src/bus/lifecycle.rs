@@ -115,8 +115,14 @@ impl Bus {
     /// Cancel safe.
     pub async fn settled(&self) -> Result<(), WouldDeadlock> {
         self.refuse_inside_handler("the bus to settle")?;
-        self.core().idle.until(async || self.backlog().await == Some(0)).await;
-        Ok(())
+        let watch = self.core().idle.watch();
+        loop {
+            let changed = watch.next();
+            if self.backlog().await == Some(0) {
+                return Ok(());
+            }
+            changed.await;
+        }
     }
 
     /// Stops taking emits, drains what was taken, closes everything (contract S1–S3).
@@ -143,8 +149,8 @@ impl Bus {
         core.closing.store(true, Ordering::Release);
         self.registry().refresh();
         groups.iter().for_each(|group| group.core.draining.cancel());
-        let drained = core.idle.until(async || self.is_drained(&groups).await);
-        let _ = tokio::time::timeout_at(until, drained).await;
+        // What is not drained by then is counted below.
+        let _ = tokio::time::timeout_at(until, self.drained(&groups)).await;
         core.closed.cancel();
 
         let left = || until.saturating_duration_since(Instant::now()).max(LAST_MOMENT);
@@ -170,6 +176,26 @@ impl Bus {
             Some((bus, ..)) if bus == self.core().id => Err(WouldDeadlock { what }),
             _ => Ok(()),
         }
+    }
+
+    /// How each group stands, in words.
+    #[cfg(feature = "testing")]
+    pub(crate) async fn standings(&self) -> Vec<String> {
+        let mut standings = Vec::new();
+        for group in self.registry().groups() {
+            let (_, behind) = self.lags(std::slice::from_ref(&group)).await;
+            let stats = group.core.counters.stats();
+            let state = match (stats.stopped, group.core.gate.is_closed()) {
+                (true, _) => ", stopped",
+                (false, true) => ", paused because nearly everything fails",
+                (false, false) => "",
+            };
+            standings.push(format!(
+                "group {}: {behind} events not final, {} of them taken; {} completed, {} dead-lettered{state}",
+                group.core.name, stats.unsettled, stats.completed, stats.dead_lettered
+            ));
+        }
+        standings
     }
 
     /// Deliveries not final yet, over all groups; `None` while that is changing too fast to tell.
@@ -199,6 +225,17 @@ impl Bus {
             }
         }
         (end, behind)
+    }
+
+    async fn drained(&self, groups: &[Arc<LiveGroup>]) {
+        let watch = self.core().idle.watch();
+        loop {
+            let changed = watch.next();
+            if self.is_drained(groups).await {
+                return;
+            }
+            changed.await;
+        }
     }
 
     async fn is_drained(&self, groups: &[Arc<LiveGroup>]) -> bool {

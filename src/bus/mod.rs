@@ -328,8 +328,8 @@ impl Bus {
         Context::capture(&*self.core().clock)
     }
 
-    /// Whether anything in this process handles or listens to events of this type. Taps and
-    /// patterns count only where they match.
+    /// Whether anything in this process handles or listens to events of this type. A pattern counts
+    /// where it matches; taps, which see everything, do not count.
     #[must_use]
     pub fn has_handlers<E: Event>(&self) -> bool {
         self.registry().has_listeners(TypeId::of::<E>())
@@ -425,13 +425,8 @@ impl Bus {
     }
 
     /// A group was made with these settings.
-    fn note_settings(&self, group: &Name, stamp: Option<u64>, problems: Vec<String>) {
-        let mut cold = self.registry().cold();
-        for problem in &problems {
-            tracing::error!(error = problem, "group settings refused");
-        }
-        cold.errors.extend(problems);
-        cold.stamps.insert(group.clone(), stamp);
+    fn note_settings(&self, group: &Name, stamp: Option<u64>) {
+        self.registry().cold().stamps.insert(group.clone(), stamp);
     }
 
     /// Whether a group that exists was made with other settings.

@@ -16,7 +16,7 @@ use crate::Event;
 use crate::codec::TypedEncoder;
 use crate::emit::{Heard, Tap};
 use crate::event::Lineage;
-use crate::handler::ErasedHandler;
+use crate::handler::{ErasedHandler, Wanted};
 
 /// The taps over all types.
 pub(crate) type Taps = Arc<[(Arc<Heard>, Arc<dyn Fn(&Tap<'_>) + Send + Sync>)]>;
@@ -116,21 +116,20 @@ impl Registry {
     }
 
     pub(super) fn remove_tap(&self, subscription: u64) {
-        self.cold().taps.retain(|(heard, _)| {
-            if heard.subscription == subscription {
-                heard.remove();
-            }
-            heard.subscription != subscription
-        });
+        // Dropped last and outside of every lock: what a tap owns may use the bus as it goes.
+        let _removed: Vec<_> = {
+            let mut cold = self.cold();
+            let is_it = |tap: &mut (Arc<Heard>, _)| tap.0.subscription == subscription;
+            cold.taps.extract_if(.., is_it).inspect(|(heard, _)| heard.remove()).collect()
+        };
         self.refresh();
     }
 
     /// Brings every snapshot up to date.
     pub(super) fn refresh(&self) {
         let taps = self.taps();
-        for slot in self.slots.iter() {
-            slot.refresh(Arc::clone(&taps));
-        }
+        let slots: Vec<_> = self.slots.iter().map(|slot| Arc::clone(&slot)).collect();
+        slots.iter().for_each(|slot| slot.refresh(Arc::clone(&taps)));
     }
 
     /// Refuses all emits of a type.
@@ -153,6 +152,14 @@ impl Registry {
         self.groups.get(name).map(|group| Arc::clone(&group))
     }
 
+    /// How many handlers, over all groups, want what `fits` says.
+    pub(super) fn count_handlers(&self, fits: impl Fn(&Wanted) -> bool) -> usize {
+        let in_group = |group: &Arc<LiveGroup>| {
+            group.handlers().iter().filter(|handler| fits(&handler.info().wanted)).count()
+        };
+        self.groups().iter().map(in_group).sum()
+    }
+
     /// All groups, by name.
     pub(super) fn groups(&self) -> Vec<Arc<LiveGroup>> {
         let mut groups: Vec<_> = self.groups.iter().map(|group| Arc::clone(&group)).collect();
@@ -166,7 +173,10 @@ impl Registry {
         for group in groups {
             group.table.store(Arc::default());
         }
+        // Outside of the table's locks: what a listener owns may use the bus as it goes.
+        let slots: Vec<_> = self.slots.iter().map(|slot| Arc::clone(&slot)).collect();
         self.slots.clear();
+        drop(slots);
     }
 }
 

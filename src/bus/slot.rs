@@ -42,9 +42,8 @@ pub(crate) struct Snapshot<E: Event> {
     pub(crate) layers: Arc<[Arc<dyn Middleware>]>,
     /// Why events of this type are refused: a registration that was.
     pub(crate) rejected: Option<Arc<str>>,
-    /// A listener keeps events, so the emit shares them.
-    pub(crate) keeps: bool,
-    /// Nothing to publish through, nothing to refuse: only interest decides.
+    /// Nothing to publish through, nothing to refuse, no listener that keeps events and so needs
+    /// them shared: only interest decides.
     pub(crate) plain: bool,
 }
 
@@ -63,7 +62,6 @@ impl<E: Event> Slot<E> {
             interest: Interest::unknown(),
             layers: Arc::clone(&core.publish_layers),
             rejected: None,
-            keeps: false,
             plain: false,
         };
         let warned = core.config.warn_handlers;
@@ -74,7 +72,7 @@ impl<E: Event> Slot<E> {
             snapshot: ArcSwap::from_pointee(empty),
             cold: Mutex::new(Cold { listeners: Vec::new(), taps, rejected: None, warned }),
         };
-        slot.rebuild(&mut slot.cold());
+        drop(slot.rebuild(&mut slot.cold()));
         slot
     }
 
@@ -97,39 +95,52 @@ impl<E: Event> Slot<E> {
         self.snapshot.load_full()
     }
 
+    /// Whether its emits are refused, because a registration was.
+    pub(super) fn is_rejected(&self) -> bool {
+        self.cold().rejected.is_some()
+    }
+
     /// Adds a listener behind those that are there.
     pub(super) fn add_listener(&self, listener: Arc<dyn Listening<E>>) {
-        let mut cold = self.cold();
         let site = listener.heard().site;
-        cold.listeners.push(listener);
-        if cold.listeners.len() > cold.warned {
-            cold.warned = cold.listeners.len() * 2;
+        let (growing, old) = {
+            let mut cold = self.cold();
+            cold.listeners.push(listener);
+            let listeners = cold.listeners.len();
+            let growing = (listeners > cold.warned).then(|| {
+                cold.warned = cold.warned.max(1) * 2;
+                listeners
+            });
+            (growing, self.rebuild(&mut cold))
+        };
+        drop(old);
+        if let Some(listeners) = growing {
             tracing::warn!(
                 event = E::NAME,
-                listeners = cold.listeners.len(),
+                listeners,
                 site = %site,
                 "the number of listeners of one type keeps growing: does each get its `off`?"
             );
         }
-        self.rebuild(&mut cold);
     }
 
     pub(crate) fn remove_listener(&self, subscription: u64) {
-        let mut cold = self.cold();
-        let before = cold.listeners.len();
-        cold.listeners.retain(|listener| {
-            let is_it = listener.heard().subscription == subscription;
-            if is_it {
-                listener.heard().remove();
-            }
-            !is_it
-        });
-        if cold.listeners.len() != before {
-            self.rebuild(&mut cold);
-        }
+        // What a listener owns may use the bus as it goes, another subscription's guard for one:
+        // it is dropped outside of the lock.
+        let _removed = {
+            let mut cold = self.cold();
+            let mut listeners = cold.listeners.iter();
+            let Some(at) = listeners.position(|it| it.heard().subscription == subscription) else {
+                return;
+            };
+            let removed = cold.listeners.remove(at);
+            removed.heard().remove();
+            (removed, self.rebuild(&mut cold))
+        };
     }
 
-    fn rebuild(&self, cold: &mut Cold<E>) {
+    /// Gives back the old snapshot, to be dropped outside of the lock.
+    fn rebuild(&self, cold: &mut Cold<E>) -> Arc<Snapshot<E>> {
         let mut listeners = cold.listeners.clone();
         for (heard, tap) in cold.taps.iter() {
             let tap = TapListener { heard: Arc::clone(heard), tap: Arc::clone(tap) };
@@ -140,18 +151,19 @@ impl<E: Event> Slot<E> {
         let generation = self.generation.load(Ordering::Relaxed) + 1;
         let snapshot = Snapshot {
             generation,
-            keeps: listeners.iter().any(|listener| listener.keeps()),
             interest: self.core.transport.interest(&self.kind.topic),
             layers: Arc::clone(&self.core.publish_layers),
             rejected: cold.rejected.clone(),
-            plain: self.core.publish_layers.is_empty()
+            plain: !self.core.recorder.is_on()
+                && self.core.publish_layers.is_empty()
                 && cold.rejected.is_none()
                 && !self.core.is_closing()
                 && !listeners.iter().any(|listener| listener.keeps()),
             listeners: listeners.into(),
         };
-        self.snapshot.store(Arc::new(snapshot));
+        let old = self.snapshot.swap(Arc::new(snapshot));
         self.generation.store(generation, Ordering::Release);
+        old
     }
 
     fn cold(&self) -> MutexGuard<'_, Cold<E>> {
@@ -174,15 +186,19 @@ impl<E: Event> AnySlot for Slot<E> {
     }
 
     fn refresh(&self, taps: Taps) {
-        let mut cold = self.cold();
-        cold.taps = taps;
-        self.rebuild(&mut cold);
+        let _old = {
+            let mut cold = self.cold();
+            let taps = std::mem::replace(&mut cold.taps, taps);
+            (taps, self.rebuild(&mut cold))
+        };
     }
 
     fn reject(&self, why: Arc<str>) {
-        let mut cold = self.cold();
-        cold.rejected = Some(why);
-        self.rebuild(&mut cold);
+        let _old = {
+            let mut cold = self.cold();
+            cold.rejected = Some(why);
+            self.rebuild(&mut cold)
+        };
     }
 
     fn listeners(&self) -> usize {

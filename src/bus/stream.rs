@@ -10,7 +10,8 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::slot::Slot;
 use crate::Event;
-use crate::emit::{Firing, Heard, Listening};
+use crate::emit::{Firing, Heard, Listening, guarded};
+use crate::handler::Outcome;
 
 /// What an [`EventStream`] does when its reader is slower than the emits: a listener cannot make
 /// them wait.
@@ -271,8 +272,12 @@ impl<E: Event> Listening<E> for Wanted<E> {
         let Some(event) = firing.shared else {
             return;
         };
-        let fits = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (self.predicate)(event)));
-        if !fits.unwrap_or(false) {
+        let mut fits = false;
+        guarded(firing.slot, &self.heard, || {
+            fits = (self.predicate)(event);
+            Outcome::Done
+        });
+        if !fits {
             return;
         }
         let waker = {

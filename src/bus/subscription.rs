@@ -58,8 +58,8 @@ impl Subscription {
 
     /// Ends the registration and waits for calls in flight.
     ///
-    /// From its first poll on no new call begins. Events that wait in the group's queue and that
-    /// no other handler wants are skipped and counted. A call of a listener that runs on another
+    /// From its first poll on no new call begins: what waits in the group's queue or in backoff
+    /// for this handler alone is skipped and counted. A call of a listener that runs on another
     /// thread may end after this: the emit path takes no lock to be waited for.
     ///
     /// # Errors

@@ -104,14 +104,14 @@ impl<E: Event> Emit<'_, E> {
             })
             .clone();
         let tracked = core.completions.track(&id);
-        let receipt = self.await?;
+        let groups = self.await?.groups().to_vec();
         let all_done = async {
             loop {
                 let mut changed = std::pin::pin!(tracked.changed.notified());
                 changed.as_mut().enable();
                 {
                     let state = tracked.state();
-                    if receipt.groups().iter().all(|group| state.groups.contains(group)) {
+                    if groups.iter().all(|group| state.groups.contains(group)) {
                         return state.completion.clone();
                     }
                 }

@@ -39,7 +39,8 @@ impl Context {
         self.0.as_ref().map(|current| &current.event)
     }
 
-    /// The trace of the event being handled.
+    /// The trace of the event being handled. Where spans are recorded it names the handler's own
+    /// span, the parent of what is emitted here; elsewhere the producer's.
     #[must_use]
     pub fn trace(&self) -> Option<&TraceContext> {
         self.0.as_ref()?.trace.as_ref()

@@ -131,7 +131,7 @@ impl<E: Event> Listening<E> for TapListener {
 
 /// An error or panic of a listener reaches neither the emitter nor its neighbours.
 #[inline]
-fn guarded<E: Event>(slot: &Slot<E>, heard: &Heard, listen: impl FnOnce() -> Outcome) {
+pub(crate) fn guarded<E: Event>(slot: &Slot<E>, heard: &Heard, listen: impl FnOnce() -> Outcome) {
     match catch_unwind(AssertUnwindSafe(listen)) {
         Ok(Outcome::Done) => {}
         other => complain(slot, heard, other),

@@ -5,17 +5,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tidings_transport::{
     BoxFuture, Carried, Envelope, EventId, Local, Message, Name, Origin, Payload, Reason,
-    TryPublish,
+    TraceContext, TryPublish,
 };
+use tracing::Instrument;
 
 use super::builder::Options;
 use super::context::{self, Current};
 use super::error::{PublishError, Returned};
-use super::listen::{Firing, fire};
+use super::listen::{Firing, Listening, fire};
 use super::receipt::Receipt;
 use crate::bus::{BusCore, Slot, Snapshot};
 use crate::pipeline::{NextPublish, tracing_is_on};
 use crate::Event;
+use crate::recorder::Recording;
 
 /// How an emit came out, or how it goes on.
 pub(crate) enum Step<E: Event> {
@@ -30,27 +32,43 @@ pub(crate) struct Waiting<E: Event> {
     origin: Origin,
     id: EventId,
     event: Arc<E>,
-    known: Option<Envelope>,
+    hears: Option<Hears<E>>,
+    span: Option<tracing::Span>,
+    recording: Recording,
+}
+
+/// Who listens to an event once it is published: those of the snapshot at the emit, however long
+/// the publish waits.
+struct Hears<E: Event> {
+    listeners: Arc<[Arc<dyn Listening<E>>]>,
+    envelope: Envelope,
 }
 
 impl<E: Event> Waiting<E> {
     /// Publishes, through the middleware if there is any.
-    pub(crate) async fn publish(self) -> Result<Receipt, PublishError<E>> {
-        let Self { slot, message, origin, id, event, known } = self;
+    pub(crate) async fn publish(mut self) -> Result<Receipt, PublishError<E>> {
+        let span = self.span.take().unwrap_or_else(tracing::Span::none);
+        self.publish_in_span().instrument(span).await
+    }
+
+    async fn publish_in_span(self) -> Result<Receipt, PublishError<E>> {
+        let Self { slot, message, origin, id, event, hears, recording, .. } = self;
         let core = Arc::clone(slot.core());
         let published = if core.publish_layers.is_empty() {
+            recording.reached(&message);
             core.transport.publish(message, origin).await
         } else {
             let innermost = |message: Message| -> BoxFuture<'_, _> {
+                recording.reached(&message);
                 core.transport.publish(message, origin.clone())
             };
             NextPublish::new(&core.publish_layers, &innermost).run(message).await
         };
         match published {
             Ok(receipt) => {
-                if let Some(known) = known {
-                    let snapshot = slot.snapshot();
-                    heard(&slot, &snapshot, Returned::Shared(event), &known, &core);
+                recording.published(&event);
+                if let Some(Hears { listeners, envelope }) = hears {
+                    heard(&slot, &listeners, Returned::Shared(event), &envelope);
                 }
                 Ok(Receipt::published(id, receipt))
             }
@@ -90,30 +108,39 @@ pub(crate) fn try_now<E: Event>(
         let error = PublishError::new(false, reason, outgoing.envelope.id, event);
         return Step::Ended(Err(error));
     }
-    let _span = outgoing.span(slot).map(tracing::Span::entered);
-    if snapshot.interest.is_none() && snapshot.layers.is_empty() {
+    let span = outgoing.span(slot);
+    let entered = span.as_ref().map(tracing::Span::enter);
+    // A recorded emit passes the transport all the same, which then finds nobody.
+    if snapshot.interest.is_none() && snapshot.layers.is_empty() && !core.recorder.is_on() {
         let id = outgoing.envelope.id.clone();
-        heard(slot, snapshot, event, &outgoing.envelope, core);
+        heard(slot, &snapshot.listeners, event, &outgoing.envelope);
         return Step::Ended(Ok(Receipt::local(Some(id))));
     }
     let shared = match event {
         Returned::Owned(event) => Arc::new(event),
         Returned::Shared(event) => event,
     };
-    let known = outgoing.envelope.clone_for_listeners(snapshot);
+    let hears = (!snapshot.listeners.is_empty()).then(|| Hears {
+        listeners: Arc::clone(&snapshot.listeners),
+        envelope: outgoing.envelope.clone(),
+    });
     let id = outgoing.envelope.id.clone();
     let origin = Origin { group: context::running_handler().map(|(_, _, group)| group) };
     // Only an emit with listeners or one that fails needs the event again.
     let kept = Arc::clone(&shared);
     let message = outgoing.into_message(slot, shared);
-    if !snapshot.layers.is_empty() {
-        let slot = Arc::clone(slot);
-        return Step::Waits(Waiting { slot, message, origin, id, event: kept, known });
-    }
-    match core.transport.try_publish(message, &origin) {
+    let recording = core.recorder.begin(&message);
+    let tried = if snapshot.layers.is_empty() {
+        recording.reached(&message);
+        core.transport.try_publish(message, &origin)
+    } else {
+        TryPublish::Wait(message)
+    };
+    match tried {
         TryPublish::Done(receipt) => {
-            if let Some(known) = known {
-                heard(slot, snapshot, Returned::Shared(kept), &known, core);
+            recording.published(&kept);
+            if let Some(Hears { listeners, envelope }) = hears {
+                heard(slot, &listeners, Returned::Shared(kept), &envelope);
             }
             Step::Ended(Ok(Receipt::published(id, receipt)))
         }
@@ -122,8 +149,10 @@ pub(crate) fn try_now<E: Event>(
             Step::Ended(Err(failed(error, id, kept)))
         }
         TryPublish::Wait(message) => {
+            drop(entered);
             let slot = Arc::clone(slot);
-            Step::Waits(Waiting { slot, message, origin, id, event: kept, known })
+            let event = kept;
+            Step::Waits(Waiting { slot, message, origin, id, event, hears, span, recording })
         }
     }
 }
@@ -131,28 +160,27 @@ pub(crate) fn try_now<E: Event>(
 /// Runs the listeners now, or behind those that run (house rule 8).
 fn heard<E: Event>(
     slot: &Arc<Slot<E>>,
-    snapshot: &Snapshot<E>,
+    listeners: &Arc<[Arc<dyn Listening<E>>]>,
     event: Returned<E>,
     envelope: &Envelope,
-    core: &BusCore,
 ) {
-    if snapshot.listeners.is_empty() {
+    if listeners.is_empty() {
         return;
     }
-    let known = Current::of(envelope, core.id, 0, Name::from_static(""));
+    let known = Current::of(envelope, slot.core().id, 0, Name::from_static(""));
     let event = match event {
-        Returned::Owned(event) if !snapshot.keeps => {
-            if !context::is_listening() {
-                let firing = Firing { event: &event, shared: None, slot };
-                fire(&snapshot.listeners, &firing, Some(known));
-                return;
-            }
-            Arc::new(event)
+        // Nobody keeps it and nothing waits, so it need not be shared.
+        Returned::Owned(event)
+            if !context::is_listening() && !listeners.iter().any(|listener| listener.keeps()) =>
+        {
+            let firing = Firing { event: &event, shared: None, slot };
+            fire(listeners, &firing, Some(known));
+            return;
         }
         Returned::Owned(event) => Arc::new(event),
         Returned::Shared(event) => event,
     };
-    let listeners = snapshot.listeners.clone();
+    let listeners = Arc::clone(listeners);
     let slot = Arc::clone(slot);
     let run = move || {
         let firing = Firing { event: &*event, shared: Some(&event), slot: &slot };
@@ -170,6 +198,8 @@ struct Outgoing {
     envelope: Envelope,
     key: Option<Bytes>,
     options: Option<Box<Options>>,
+    /// The span in which it is emitted, if that is known.
+    parent: Option<u64>,
 }
 
 impl Outgoing {
@@ -193,14 +223,16 @@ impl Outgoing {
         if envelope.id.time().is_none() {
             envelope.time = Some(slot.core().clock.now());
         }
+        let mut parent = None;
         if let Some(cause) = cause {
+            parent = cause.trace.as_ref().map(TraceContext::span_id);
             envelope.hops = cause.hops.saturating_add(1);
             envelope.correlation = Some(cause.correlation);
             envelope.causation = Some(cause.event);
             envelope.trace = cause.trace.map(|trace| trace.child());
         } else if !envelope.id.is_fresh() {
             // Two events with one natural id are two stories: no trace is derived from it.
-            envelope.trace = Some(tidings_transport::TraceContext::random());
+            envelope.trace = Some(TraceContext::random());
         }
         let mut key = None;
         if let Some(options) = &mut options {
@@ -210,7 +242,7 @@ impl Outgoing {
             }
         }
         let key = key.or_else(|| event.key().map(Bytes::from));
-        Self { envelope, key, options }
+        Self { envelope, key, options, parent }
     }
 
     /// contract: P6, before any I/O; S3
@@ -247,7 +279,7 @@ impl Outgoing {
             }
         }
         if context::is_listening() {
-            if !context::can_defer() {
+            if !snapshot.listeners.is_empty() && !context::can_defer() {
                 return Err(Reason::Full { group: String::from("listeners"), own_queue: true });
             }
             if self.envelope.hops >= core.config.max_hops {
@@ -280,6 +312,7 @@ impl Outgoing {
             correlation_id = %crate::text::Escaped(envelope.correlation()),
             trace_id = trace.as_ref().map(|trace| format!("{:032x}", trace.trace_id())),
             span_id = trace.as_ref().map(|trace| format!("{:016x}", trace.span_id())),
+            parent_span_id = self.parent.map(|parent| format!("{parent:016x}")),
         ))
     }
 
@@ -302,15 +335,4 @@ impl Outgoing {
 fn is_draining(core: &BusCore) -> bool {
     !core.closed.is_cancelled()
         && context::running_handler().is_some_and(|(bus, _, _)| bus == core.id)
-}
-
-/// The envelope again, if listeners will ask for it.
-trait ForListeners {
-    fn clone_for_listeners<E: Event>(&self, snapshot: &Snapshot<E>) -> Option<Envelope>;
-}
-
-impl ForListeners for Envelope {
-    fn clone_for_listeners<E: Event>(&self, snapshot: &Snapshot<E>) -> Option<Envelope> {
-        (!snapshot.listeners.is_empty()).then(|| self.clone())
-    }
 }

@@ -1,31 +1,47 @@
-use std::cell::OnceCell;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tidings_transport::{EventId, Name, Position, Timestamp};
 
 /// What a successful emit achieved; what Ok means on which transport is contract P2.
 #[derive(Clone, Default)]
 pub struct Receipt {
-    id: OnceCell<EventId>,
+    id: Id,
     groups: Option<Arc<[Name]>>,
     position: Option<Position>,
 }
 
+#[derive(Clone)]
+enum Id {
+    Known(EventId),
+    /// Made when somebody asks.
+    Lazy(OnceLock<EventId>),
+}
+
+impl Default for Id {
+    #[inline]
+    fn default() -> Self {
+        Self::Lazy(OnceLock::new())
+    }
+}
+
 impl Receipt {
     pub(crate) fn published(id: EventId, receipt: tidings_transport::Receipt) -> Self {
-        Self { id: OnceCell::from(id), groups: receipt.groups, position: receipt.position }
+        Self { id: Id::Known(id), groups: receipt.groups, position: receipt.position }
     }
 
     /// Nobody but listeners got it; its id is made when somebody asks.
     #[inline]
     pub(crate) fn local(id: Option<EventId>) -> Self {
-        Self { id: id.map_or_else(OnceCell::new, OnceCell::from), groups: None, position: None }
+        Self { id: id.map_or_else(Id::default, Id::Known), groups: None, position: None }
     }
 
     /// The event's id.
     pub fn id(&self) -> &EventId {
-        self.id.get_or_init(|| EventId::fresh(Timestamp::now()))
+        match &self.id {
+            Id::Known(id) => id,
+            Id::Lazy(id) => id.get_or_init(|| EventId::fresh(Timestamp::now())),
+        }
     }
 
     /// In memory, the groups whose queues hold the event now, by their names on the wire; empty
@@ -46,7 +62,7 @@ impl Receipt {
 impl fmt::Debug for Receipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Receipt")
-            .field("id", &self.id.get())
+            .field("id", self.id())
             .field("groups", &self.groups())
             .field("position", &self.position)
             .finish()

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tidings_transport::{BoxFuture, Name, Payload, Pattern as TopicPattern};
+use tokio_util::sync::CancellationToken;
 
 use super::{AnyEvent, AnyHandler, Attempt, Cancel, EventArg, Handler, HandlerWith, Outcome};
 use crate::bus::GroupCore;
@@ -32,7 +33,9 @@ pub(crate) struct HandlerInfo {
     pub(crate) wanted: Wanted,
     pub(crate) site: &'static Location<'static>,
     pub(crate) group: Arc<GroupCore>,
+    /// Read before every call, so an atomic; the token below wakes those that wait.
     removed: AtomicBool,
+    gone: CancellationToken,
 }
 
 /// Which events a handler gets.
@@ -58,11 +61,19 @@ impl HandlerInfo {
         group: Arc<GroupCore>,
     ) -> Self {
         let hash = crate::pipeline::stable_hash(name.as_bytes());
-        Self { name, hash, subscription, wanted, site, group, removed: AtomicBool::new(false) }
+        let removed = AtomicBool::new(false);
+        let gone = CancellationToken::new();
+        Self { name, hash, subscription, wanted, site, group, removed, gone }
     }
 
     pub(crate) fn remove(&self) {
         self.removed.store(true, Ordering::Release);
+        self.gone.cancel();
+    }
+
+    /// Waits until the registration has ended. Cancel safe.
+    pub(crate) async fn removed(&self) {
+        self.gone.cancelled().await;
     }
 
     pub(crate) fn is_removed(&self) -> bool {

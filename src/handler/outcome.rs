@@ -29,6 +29,24 @@ impl IntoOutcome for () {
     }
 }
 
+/// A handler that never returns: `todo!()`, `panic!()`, an endless loop.
+impl IntoOutcome for Never {
+    fn into_outcome(self) -> Outcome {
+        match self {}
+    }
+}
+
+/// The type `!`, which has no name in stable Rust beside a function's result.
+type Never = <fn() -> ! as Returns>::Value;
+
+trait Returns {
+    type Value;
+}
+
+impl<T> Returns for fn() -> T {
+    type Value = T;
+}
+
 impl IntoOutcome for Outcome {
     #[inline]
     fn into_outcome(self) -> Outcome {

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use tidings_transport::BoxFuture;
+use tidings_transport::{BoxFuture, TraceContext};
 
 use super::Job;
 use super::middleware::{DeliveryInfo, Next};
@@ -18,13 +18,15 @@ pub(crate) async fn attempt<I: Invoke>(
     input: &I::Input,
     job: &Job,
     number: u32,
+    trace: Option<&TraceContext>,
 ) -> Outcome {
     let layers = &*entry.info.group.layers;
     if layers.is_empty() {
-        return handler(entry, input, job, number).await;
+        return handler(entry, input, job, number, trace).await;
     }
     let info = DeliveryInfo::new(job, number, &entry.info);
-    let innermost = || -> BoxFuture<'_, Outcome> { Box::pin(handler(entry, input, job, number)) };
+    let innermost =
+        || -> BoxFuture<'_, Outcome> { Box::pin(handler(entry, input, job, number, trace)) };
     match caught(Next::new(layers, &info, &innermost).run()).await {
         Ok(outcome) => outcome,
         Err(panic) => panicked(panic),
@@ -33,14 +35,22 @@ pub(crate) async fn attempt<I: Invoke>(
 
 /// The handler under its deadline, in its context, with panics caught: while it is made, while it
 /// runs and while it is dropped (contract M2).
-async fn handler<I: Invoke>(entry: &Entry<I>, input: &I::Input, job: &Job, number: u32) -> Outcome {
+async fn handler<I: Invoke>(
+    entry: &Entry<I>,
+    input: &I::Input,
+    job: &Job,
+    number: u32,
+    trace: Option<&TraceContext>,
+) -> Outcome {
     let group = &*entry.info.group;
-    let mut current = Some(Current::of(
-        job.envelope(),
-        group.bus.id,
-        entry.info.subscription,
-        group.name.clone(),
-    ));
+    let subscription = entry.info.subscription;
+    let mut current =
+        Current::of(job.envelope(), group.bus.id, subscription, group.name.clone());
+    if let Some(trace) = trace {
+        // What it emits names the handler's span as its parent, not the producer's.
+        current.trace = Some(trace.clone());
+    }
+    let mut current = Some(current);
     let made = {
         let _entered = Entered::new(&mut current);
         catch_unwind(AssertUnwindSafe(|| entry.invoke.call(input, job, number, group)))

@@ -200,6 +200,18 @@ impl DeadLetters {
         }
         Ok(letters)
     }
+
+    /// As [`list`](Self::list), and removes them.
+    #[cfg(feature = "testing")]
+    pub(crate) async fn take(&self) -> Result<Vec<DeadLetter>, TransportError> {
+        let mut browser = self.bus.transport.browse(&self.topic).await?;
+        let mut letters = Vec::new();
+        while let Some(entry) = browser.next().await? {
+            browser.remove(&entry).await?;
+            letters.push(DeadLetter(entry.message));
+        }
+        Ok(letters)
+    }
 }
 
 impl fmt::Debug for DeadLetters {

@@ -23,8 +23,11 @@ use crate::text::{chain, panic_message, safe};
 ///
 /// Dropping the future gives the delivery back unsettled.
 pub(crate) async fn deliver<I: Invoke>(entry: Arc<Entry<I>>, job: Job) -> Finished {
-    let verdict = run(&entry, &job).await;
+    let mut attempts = 0;
+    let verdict = run(&entry, &job, &mut attempts).await;
     tell(&entry.info, &job, verdict);
+    let recorder = &entry.info.group.bus.recorder;
+    recorder.handled(&entry.info.group, Some(&entry.info.name), job.intake(), attempts, verdict);
     Finished { job, verdict }
 }
 
@@ -38,7 +41,7 @@ fn tell(handler: &HandlerInfo, job: &Job, verdict: Verdict) {
         Verdict::Completed => Ended::Completed,
         Verdict::Duplicate => Ended::Duplicate,
         Verdict::DeadLettered => Ended::DeadLettered,
-        Verdict::HandedBack => return,
+        Verdict::Skipped | Verdict::HandedBack => return,
     };
     completions.handler_done(&job.envelope().id, || HandlerOutcome {
         group: handler.group.name.clone(),
@@ -49,6 +52,7 @@ fn tell(handler: &HandlerInfo, job: &Job, verdict: Verdict) {
 
 /// The same for an event that could not be read for any handler.
 pub(crate) fn tell_unread(group: &GroupCore, intake: &Intake, verdict: Verdict) {
+    group.bus.recorder.handled(group, None, intake, 0, verdict);
     let completions = &group.bus.completions;
     if completions.is_tracking() && verdict == Verdict::DeadLettered {
         let id = EventId::from(intake.envelope_id());
@@ -60,9 +64,12 @@ pub(crate) fn tell_unread(group: &GroupCore, intake: &Intake, verdict: Verdict) 
     }
 }
 
-async fn run<I: Invoke>(entry: &Entry<I>, job: &Job) -> Verdict {
+async fn run<I: Invoke>(entry: &Entry<I>, job: &Job, made: &mut u32) -> Verdict {
     let group = &*entry.info.group;
     let mut slot = Some(Slot(&group.slots));
+    if entry.info.is_removed() {
+        return Verdict::Skipped;
+    }
     let input = match entry.invoke.decode(job, &*group.bus.codec) {
         Ok(input) => input,
         // contract: D8
@@ -76,7 +83,7 @@ async fn run<I: Invoke>(entry: &Entry<I>, job: &Job) -> Verdict {
         Claimed::First(guard) => Some(guard),
         Claimed::Final(verdict) => return verdict,
     };
-    let verdict = retrying(entry, &input, job, &mut slot).await;
+    let verdict = retrying(entry, &input, job, &mut slot, made).await;
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(input))) {
         let error = safe(&panic_message(panic));
         tracing::error!(group = %group.name, error, "an event panicked while it was dropped");
@@ -133,8 +140,10 @@ async fn claim<'a, I: Invoke>(
                     () = cancel.cancelled() => return Claimed::Final(Verdict::HandedBack),
                     () = group.draining.cancelled() => return Claimed::Final(Verdict::HandedBack),
                 }
-                group.slots.take().await;
-                *slot = Some(Slot(&group.slots));
+                *slot = take_slot(&entry.info).await;
+                if slot.is_none() {
+                    return Claimed::Final(Verdict::Skipped);
+                }
             }
             Claim::Collision => {
                 let cause = Cause::new(
@@ -158,6 +167,7 @@ async fn retrying<'a, I: Invoke>(
     input: &I::Input,
     job: &Job,
     slot: &mut Option<Slot<'a>>,
+    made: &mut u32,
 ) -> Verdict {
     let group = &*entry.info.group;
     let policy = &group.settings.retry;
@@ -165,13 +175,20 @@ async fn retrying<'a, I: Invoke>(
     let prior = job.message().origination.attempt.saturating_sub(1);
     let mut attempts = Attempts::resumed(prior, policy);
     let mut first_failure = None;
+    let own_trace = trace::own_span(job);
     loop {
-        let probe = match group.gate.pass(&group.draining, job.revoked()).await {
+        let probe = match pass(&entry.info, job.revoked()).await {
             Pass::Open => None,
             Pass::Probe(probe) => Some(probe),
             Pass::Cancelled => return Verdict::HandedBack,
         };
-        let mut failure = match attempt(entry, input, job, attempts.number()).await {
+        // House rule 8: no call begins after an `off`.
+        if entry.info.is_removed() {
+            return Verdict::Skipped;
+        }
+        let number = attempts.number();
+        *made = made.saturating_add(1);
+        let mut failure = match attempt(entry, input, job, number, own_trace.as_deref()).await {
             Outcome::Done => {
                 if let Some(probe) = probe {
                     probe.tell(true);
@@ -184,7 +201,6 @@ async fn retrying<'a, I: Invoke>(
         let class = failure.class();
         let error = chain(&*failure.into_error());
         let first_failure = *first_failure.get_or_insert_with(|| group.bus.clock.now());
-        let number = attempts.number();
         let next = attempts.after(class, policy, &mut fastrand::Rng::new());
         trace::failed(&entry.info, job, number, class, &error, &next);
         match next {
@@ -193,11 +209,13 @@ async fn retrying<'a, I: Invoke>(
                     probe.tell(false);
                 }
                 *slot = None;
-                if !wait_for_retry(group, job.revoked(), after).await {
+                if !wait_for_retry(&entry.info, job.revoked(), after).await {
                     return Verdict::HandedBack;
                 }
-                group.slots.take().await;
-                *slot = Some(Slot(&group.slots));
+                *slot = take_slot(&entry.info).await;
+                if slot.is_none() {
+                    return Verdict::Skipped;
+                }
             }
             Next::DeadLetter(why) => {
                 let counts = why.counts_towards_pause();
@@ -218,12 +236,36 @@ async fn retrying<'a, I: Invoke>(
     }
 }
 
+/// Waits at the gate of a paused group, no longer than the handler is registered.
+async fn pass<'a>(handler: &'a HandlerInfo, revoked: &CancellationToken) -> Pass<'a> {
+    let group = &*handler.group;
+    if !group.gate.is_closed() {
+        return Pass::Open;
+    }
+    tokio::select! {
+        pass = group.gate.pass(&group.draining, revoked) => pass,
+        () = handler.removed() => Pass::Open,
+    }
+}
+
+/// A slot of the group's concurrency; `None` once the handler is removed, so that an `off` inside
+/// the handler that holds the last slot is not waited for by those it waits for.
+async fn take_slot(handler: &HandlerInfo) -> Option<Slot<'_>> {
+    let slots = &handler.group.slots;
+    tokio::select! {
+        biased;
+        () = handler.removed() => None,
+        () = slots.take() => Some(Slot(slots)),
+    }
+}
+
 /// Waits for a retry's turn; `false` when the delivery is to be handed back instead.
 async fn wait_for_retry(
-    group: &GroupCore,
+    handler: &HandlerInfo,
     revoked: &CancellationToken,
     after: std::time::Duration,
 ) -> bool {
+    let group = &*handler.group;
     if group.draining.is_cancelled() {
         return false;
     }
@@ -232,6 +274,7 @@ async fn wait_for_retry(
         // contract: S2, a waiting retry runs its next attempt at once
         () = group.draining.cancelled() => return true,
         () = revoked.cancelled() => return false,
+        () = handler.removed() => {}
         () = async {
             tokio::time::sleep_until(due).await;
             group.budget.acquire().await;

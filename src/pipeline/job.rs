@@ -184,6 +184,8 @@ pub(crate) enum Verdict {
     Duplicate,
     /// Written to the dead letters, or dropped by the group's own choice to keep none.
     DeadLettered,
+    /// The handler was removed before it handled the event.
+    Skipped,
     /// Not final: given back to the transport.
     HandedBack,
 }

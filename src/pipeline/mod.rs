@@ -33,7 +33,7 @@ pub(crate) use dedup::Dedup;
 pub(crate) use deliver::deliver;
 pub(crate) use gate::Gate;
 pub(crate) use hash::stable_hash;
-pub(crate) use job::{Finished, Job, Verdict};
+pub(crate) use job::{Finished, Intake, Job, Verdict};
 pub(crate) use slots::Slots;
 pub(crate) use trace::tracing_is_on;
 pub(crate) use worker::{Closed, Command, Ended, Worker};

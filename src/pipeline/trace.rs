@@ -3,7 +3,7 @@
 //! Source: <https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/> (status
 //! Development). No line or span ever holds a payload; texts from outside are escaped.
 
-use tidings_transport::PublishError;
+use tidings_transport::{PublishError, TraceContext};
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Span};
 
@@ -12,7 +12,6 @@ use super::dead::Cause;
 use super::job::Intake;
 use super::retry::Next;
 use crate::bus::GroupCore;
-use crate::emit::Current;
 use crate::handler::{Class, HandlerInfo};
 use crate::text::{Escaped, chain};
 
@@ -48,13 +47,16 @@ pub(crate) fn process_span(handler: &HandlerInfo, job: &Job) -> Span {
     )
 }
 
-/// Notes the id that events emitted in this span name as their parent.
-pub(crate) fn note_span_id(current: &Current) {
-    if let Some(trace) = &current.trace
-        && tracing_is_on()
-    {
-        Span::current().record("span_id", format!("{:016x}", trace.span_id()));
+/// The handler's own place in the producer's trace, which events emitted in the handler name as
+/// their parent; noted on the span around it, which must be the current one. `None` while nobody
+/// listens for spans: then there is no span to name.
+pub(crate) fn own_span(job: &Job) -> Option<Box<TraceContext>> {
+    if !tracing_is_on() {
+        return None;
     }
+    let own = job.envelope().trace()?.child();
+    Span::current().record("span_id", format!("{:016x}", own.span_id()));
+    Some(Box::new(own))
 }
 
 pub(crate) fn failed(

@@ -194,6 +194,10 @@ impl<'a> Worker<'a> {
     }
 
     fn admit(&mut self, received: Received) {
+        if self.stopped {
+            received.release();
+            return;
+        }
         self.unsettled += 1;
         let (intake, plan) = self.router.route(&self.group, received);
         self.bytes += intake.size();
@@ -212,11 +216,17 @@ impl<'a> Worker<'a> {
     /// The delivery's turn in its lane has come.
     fn begin(&mut self, work: Work) {
         let Work { intake, plan } = work;
+        if self.stopped {
+            self.bytes -= intake.size();
+            self.give_back(intake);
+            return;
+        }
         match plan {
             Plan::Handle(handlers) => self.share(intake, handlers),
             Plan::DeadLetter(cause) => self.bury(intake, cause),
             Plan::Skip(rule) => {
                 self.group.counters.skipped();
+                self.group.bus.recorder.skipped(&self.group, &intake, rule);
                 tracing::debug!(group = %self.group.name, rule, "event skipped");
                 self.settle(intake, false);
             }
@@ -230,16 +240,15 @@ impl<'a> Worker<'a> {
         match (count, handlers.next()) {
             (1, Some(handler)) => self.offer(handler, Job::Sole(intake)),
             (_, Some(first)) => {
-                let shared = Job::shared(intake, count);
-                self.offer(first, Job::Shared(Arc::clone(&shared)));
-                for handler in handlers {
-                    self.offer(handler, Job::Shared(Arc::clone(&shared)));
+                // The last share gets the last reference, so whichever ends last can settle.
+                let shares = std::iter::repeat_n(Job::shared(intake, count), count);
+                for (handler, shared) in std::iter::once(first).chain(handlers).zip(shares) {
+                    self.offer(handler, Job::Shared(shared));
                 }
-                // The last share settles; if all ended already, this was the last reference.
-                drop(shared);
             }
             (_, None) => {
                 self.group.counters.skipped();
+                self.group.bus.recorder.skipped(&self.group, &intake, "no handler left");
                 self.settle(intake, false);
             }
         }
@@ -344,6 +353,7 @@ impl<'a> Worker<'a> {
                     self.stop();
                 }
             }
+            Verdict::Skipped => self.group.counters.skipped(),
             Verdict::Duplicate | Verdict::HandedBack => {}
         }
         if let Some((intake, handed_back)) = job.finish(verdict == Verdict::HandedBack) {
@@ -353,10 +363,21 @@ impl<'a> Worker<'a> {
 
     /// contract: O4, StopGroup
     fn stop(&mut self) {
-        if !self.stopped {
-            self.stopped = true;
-            self.group.counters.stop();
-            tracing::error!(group = %self.group.name, "group stopped after a dead letter, as it was told to");
+        if self.stopped {
+            return;
+        }
+        self.stopped = true;
+        self.group.counters.stop();
+        tracing::error!(group = %self.group.name, "group stopped after a dead letter, as it was told to");
+        // What has not begun goes back; what runs may end.
+        for (_, job) in std::mem::take(&mut self.ready) {
+            if let Some((intake, _)) = job.finish(true) {
+                self.settle(intake, true);
+            }
+        }
+        let waiting: Vec<Work> = self.lanes.drain().collect();
+        for work in waiting {
+            self.begin(work);
         }
     }
 

@@ -13,23 +13,23 @@ use tidings::{Bus, BusBuilder, Event, RetryPolicy};
 /// An event of every case: a key and a number in its sequence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
 #[event(name = "step.taken", version = 1, key = key)]
-pub struct Step {
-    pub key: String,
-    pub number: u32,
+pub(crate) struct Step {
+    pub(crate) key: String,
+    pub(crate) number: u32,
 }
 
-pub fn step(key: impl Into<String>, number: u32) -> Step {
+pub(crate) fn step(key: impl Into<String>, number: u32) -> Step {
     Step { key: key.into(), number }
 }
 
 /// A transport that cases can also reach past the bus.
 #[derive(Clone)]
-pub struct World {
-    pub memory: Memory,
+pub(crate) struct World {
+    pub(crate) memory: Memory,
 }
 
 impl World {
-    pub fn all() -> [(&'static str, Self); 2] {
+    pub(crate) fn all() -> [(&'static str, Self); 2] {
         let memory = || Memory::new();
         [
             ("memory://", Self { memory: memory() }),
@@ -37,16 +37,16 @@ impl World {
         ]
     }
 
-    pub fn builder(&self) -> BusBuilder {
+    pub(crate) fn builder(&self) -> BusBuilder {
         Bus::builder("svc").transport(self.memory.clone()).retry(quick())
     }
 
-    pub async fn bus(&self) -> Bus {
+    pub(crate) async fn bus(&self) -> Bus {
         self.builder().build().await.unwrap()
     }
 
     /// Publishes what no bus would.
-    pub async fn inject(&self, topic: &str, fields: Headers, body: &[u8]) -> Receipt {
+    pub(crate) async fn inject(&self, topic: &str, fields: Headers, body: &[u8]) -> Receipt {
         let message = Message {
             topic: Name::from(topic),
             key: None,
@@ -60,13 +60,13 @@ impl World {
 }
 
 /// Few and short waits, so that a failing case fails soon; on a paused clock they cost nothing.
-pub fn quick() -> RetryPolicy {
+pub(crate) fn quick() -> RetryPolicy {
     RetryPolicy::exponential().attempts(3).base(Duration::from_millis(10)).cap(Duration::from_millis(40))
 }
 
 /// Something that handlers write down, in order.
 #[derive(Clone, Debug)]
-pub struct Log<T>(Arc<Mutex<Vec<T>>>);
+pub(crate) struct Log<T>(Arc<Mutex<Vec<T>>>);
 
 impl<T> Default for Log<T> {
     fn default() -> Self {
@@ -75,23 +75,23 @@ impl<T> Default for Log<T> {
 }
 
 impl<T: Clone> Log<T> {
-    pub fn push(&self, entry: T) -> usize {
+    pub(crate) fn push(&self, entry: T) -> usize {
         let mut log = self.0.lock().unwrap();
         log.push(entry);
         log.len()
     }
 
-    pub fn all(&self) -> Vec<T> {
+    pub(crate) fn all(&self) -> Vec<T> {
         self.0.lock().unwrap().clone()
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.lock().unwrap().len()
     }
 }
 
 /// Waits on a condition; the clock is paused, so what it waits for is work, not time.
-pub async fn until(what: &str, mut check: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut check: impl FnMut() -> bool) {
     for _ in 0..100_000 {
         if check() {
             return;

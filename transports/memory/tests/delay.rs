@@ -46,6 +46,17 @@ async fn a_delayed_message_comes_when_it_is_due_and_holds_nobody_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_comes_a_millisecond_early() {
+    let memory = with_queue(8).await;
+    let mut consumer = open(&memory, "g").await;
+    put(&memory, delayed("t", 1, SECOND));
+    tokio::time::advance(SECOND - Duration::from_millis(1)).await;
+    assert_eq!(drain_now(&mut consumer), []);
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert_eq!(drain_now(&mut consumer), [1]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_member_that_waits_for_a_late_one_wakes_for_an_earlier_one() {
     let memory = with_queue(8).await;
     let mut consumer = open(&memory, "g").await;

@@ -144,7 +144,7 @@ async fn the_next_of_a_key_starts_only_after_the_previous_is_final() {
                     let key = usize::try_from(number).expect("small") % KEYS;
                     // A key has one owner at a time, so this is never contended.
                     let mut expected = next[key].try_lock().expect("one handler per key");
-                    if received.origination.attempt == 1 && number % 5 == 0 {
+                    if received.origination.attempt == 1 && number.is_multiple_of(5) {
                         // Its later ones in this batch must be given back as well.
                         drop(expected);
                         drop(received);

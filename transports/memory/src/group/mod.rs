@@ -166,18 +166,15 @@ impl Group {
         tally.ring();
     }
 
-    /// Publishes reach it no more. What is queued goes to a live member, or is counted.
+    /// Publishes reach it no more. What is queued goes to a live member, or is counted. Who waited
+    /// for room here is served by the caller, which knows the topics.
     pub(crate) fn remove(&self) {
         let mut state = self.lock();
         let wakers = state.remove();
         let left = state.abandoned();
-        let topics = state.take_starved();
         drop(state);
         self.count_dropped(left);
         wakers.wake();
-        for topic in topics.iter().filter_map(std::sync::Weak::upgrade) {
-            while topic.serve_one() {}
-        }
     }
 
     /// Lets the topics whose publishers wait for this group put messages in, one each in turn.

@@ -126,6 +126,7 @@ impl State {
 
     pub(crate) fn remove(&mut self) -> Wakers {
         self.removed = true;
+        self.starved.clear();
         // The last settle ends the members that wait.
         self.seats.iter().for_each(|seat| seat.tally.watch_always());
         self.changed()
@@ -226,10 +227,6 @@ impl State {
 
     pub(crate) fn next_starved(&mut self) -> Option<Weak<Topic>> {
         self.starved.pop_front()
-    }
-
-    pub(crate) fn take_starved(&mut self) -> VecDeque<Weak<Topic>> {
-        std::mem::take(&mut self.starved)
     }
 
     fn unpark(&mut self, wakers: &mut Wakers) {

@@ -142,7 +142,10 @@ pub(crate) async fn take(consumer: &mut MemoryConsumer, max: usize) -> Vec<Recei
 /// Takes what is there without waiting.
 pub(crate) fn take_now(consumer: &mut MemoryConsumer, max: usize) -> Vec<Received> {
     let mut batch = Vec::new();
-    let _ = poll_once(consumer.receive(max, &mut batch));
+    // One poll says it all, however many came before in this task.
+    let _ = poll_once(tokio::task::coop::unconstrained(
+        consumer.receive(max, &mut batch),
+    ));
     batch
 }
 

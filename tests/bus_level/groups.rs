@@ -1,0 +1,119 @@
+//! contract: D1, D6; house rules 2, 7, 10
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tidings::transport::Name;
+use tidings::{Bus, Event, permanent};
+use tokio::sync::Semaphore;
+
+use crate::kit::{Log, Step, World, step, until};
+
+#[derive(Debug, Clone, Serialize, Deserialize, Event)]
+#[event(name = "step.counted", version = 1)]
+struct Counted {
+    number: u32,
+}
+
+#[tokio::test(start_paused = true)]
+async fn groups_are_independent_and_named_after_their_service() {
+    for (url, world) in World::all() {
+        let bus = world.bus().await;
+        let other = Bus::builder("other").transport(world.memory.clone()).build().await.unwrap();
+        let log = Log::default();
+        bus.group("notifications").on(async |_: Step| Err::<(), _>(permanent("broken here")));
+        other.group("notifications").with(log.clone()).on(async |log: Log<u32>, event: Step| {
+            log.push(event.number);
+        });
+        assert_eq!(bus.group("notifications").wire_name(), "svc.notifications");
+        assert_eq!(bus.group("notifications").exact().wire_name(), "notifications");
+        assert_eq!(bus.named("x").wire_name(), "svc");
+        let receipt = bus.emit(step("k", 1)).await.unwrap();
+        let mut groups: Vec<_> = receipt.groups().iter().map(Name::to_string).collect();
+        groups.sort();
+        assert_eq!(groups, ["other.notifications", "svc.notifications"], "{url}");
+        bus.settled().await.unwrap();
+        other.settled().await.unwrap();
+        assert_eq!(log.all(), [1], "{url}: failure there is invisible here");
+        assert_eq!(bus.dead_letters("notifications").list().await.unwrap().len(), 1);
+        assert!(other.dead_letters("notifications").list().await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_subscriber_is_ok_and_said() {
+    for (url, world) in World::all() {
+        let bus = world.bus().await;
+        let receipt = bus.emit(step("k", 1)).await.unwrap();
+        assert!(receipt.groups().is_empty(), "{url}");
+        assert!(!bus.has_handlers::<Step>());
+        bus.settled().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_event_reaches_exactly_one_final_state_cascades_included() {
+    for (url, world) in World::all() {
+        let bus = world.builder().concurrency(7).build().await.unwrap();
+        let counted = Log::default();
+        bus.group("first").with(bus.clone()).on(async |bus: Bus, event: Step| {
+            if event.number % 10 == 3 {
+                return Err(permanent("three"));
+            }
+            bus.emit(Counted { number: event.number }).await.map_err(|error| permanent(error.to_string()))?;
+            Ok(())
+        });
+        bus.group("second").with(counted.clone()).on(async |log: Log<u32>, event: Counted| {
+            tokio::task::yield_now().await;
+            log.push(event.number);
+        });
+        for number in 0..1_000 {
+            bus.emit(step((number % 13).to_string(), number)).await.unwrap();
+        }
+        bus.settled().await.unwrap();
+        let first = bus.group("first").stats().unwrap();
+        assert_eq!((first.completed, first.dead_lettered), (900, 100), "{url}");
+        let mut numbers = counted.all();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!((counted.len(), numbers.len()), (900, 900), "{url}");
+        assert_eq!(bus.dead_letters("first").list().await.unwrap().len(), 100);
+        bus.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn off_waits_for_the_call_in_flight_and_a_later_handler_joins_the_live_group() {
+    for (url, world) in World::all() {
+        let bus = world.bus().await;
+        let gate = Arc::new(Semaphore::new(0));
+        let log = Log::default();
+        let first = bus.named("first").with((Arc::clone(&gate), log.clone())).on(
+            async |(gate, log): (Arc<Semaphore>, Log<&'static str>), _: Step| {
+                gate.acquire().await.unwrap().forget();
+                log.push("first");
+            },
+        );
+        for number in 0..3 {
+            bus.emit(step("k", number)).await.unwrap();
+        }
+        until("one is in flight", || bus.named("x").stats().unwrap().unsettled == 3).await;
+        let off = tokio::spawn(first.off());
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!off.is_finished(), "{url}: a call is in flight");
+        gate.add_permits(100);
+        off.await.unwrap().unwrap();
+        bus.settled().await.unwrap();
+        assert_eq!(log.all(), ["first"], "{url}");
+        assert_eq!(bus.named("x").stats().unwrap().skipped, 2, "{url}: queued events of a removed handler");
+
+        bus.named("second").with(log.clone()).on(async |log: Log<&'static str>, _: Step| {
+            log.push("second");
+        });
+        bus.emit(step("k", 9)).await.unwrap();
+        bus.settled().await.unwrap();
+        assert_eq!(log.all(), ["first", "second"], "{url}");
+    }
+}

@@ -1,0 +1,144 @@
+//! Rows 14, 15, 17: settings that cannot work, all named at once.
+
+use std::time::Duration;
+
+use tidings::memory::Memory;
+use tidings::{AfterDeadLetter, Bus, DedupPolicy, Mapping, PausePolicy, RetryPolicy};
+
+use crate::kit::{Order, assert_conserved, order, settled};
+
+#[tokio::test]
+async fn row_14_a_misspelt_key_names_the_nearest_one() {
+    for (url, key, meant) in [
+        ("memory://?queu=1", "queu", "queue"),
+        ("memory://?dead_leters=9", "dead_leters", "dead_letters"),
+        ("memory://?queue=8&max_paylod=9", "max_paylod", "max_payload"),
+    ] {
+        let error = Bus::connect("shop", url).await.unwrap_err();
+        let problem = &error.problems()[0];
+        assert!(problem.contains(&format!("unknown key {key:?}")), "{problem}");
+        assert!(problem.contains(&format!("did you mean `{meant}`?")), "{problem}");
+    }
+    let error = Bus::connect("shop", "memory://?zzz=1&queue=many").await.unwrap_err();
+    assert_eq!(error.problems().len(), 2, "all at once: {error}");
+    assert!(!error.problems()[0].contains("did you mean"), "nothing is near: {error}");
+    assert!(error.problems()[1].contains("queue is \"many\""), "{error}");
+    let error = Bus::connect("shop", "memry://").await.unwrap_err();
+    assert!(error.problems()[0].contains("did you mean `memory`?"), "{error}");
+}
+
+#[test]
+fn row_14_misspelt_keys_of_policies_are_errors() {
+    let error = serde_json::from_str::<RetryPolicy>(r#"{"atempts":3}"#).unwrap_err();
+    assert!(error.to_string().contains("`atempts`"), "{error}");
+    assert!(error.to_string().contains("`attempts`"), "the valid ones: {error}");
+    let error = serde_json::from_str::<DedupPolicy>(r#"{"capcity":3}"#).unwrap_err();
+    assert!(error.to_string().contains("`capcity`") && error.to_string().contains("`capacity`"));
+    let error = serde_json::from_str::<PausePolicy>(r#"{"windw":"3s"}"#).unwrap_err();
+    assert!(error.to_string().contains("`windw`") && error.to_string().contains("`window`"));
+}
+
+#[tokio::test]
+async fn row_15_zeros_of_the_bus_are_refused_all_at_once() {
+    let retry = RetryPolicy::exponential()
+        .attempts(0)
+        .base(Duration::from_secs(60))
+        .factor(f64::NAN);
+    let error = Bus::builder("shop")
+        .concurrency(0)
+        .deadline(Duration::ZERO)
+        .drain(Duration::ZERO)
+        .max_hops(0)
+        .retry(retry)
+        .pause(PausePolicy::default().finals(0))
+        .dedup(DedupPolicy::default().capacity(0))
+        .mapping(Mapping::new("orders", "event", "/data"))
+        .build()
+        .await
+        .unwrap_err();
+    for expected in [
+        "concurrency is 0",
+        "deadline is 0 s",
+        "drain deadline is 0 s",
+        "max hops is 0",
+        "attempts is 0",
+        "base 1min is longer than retry cap 30s",
+        "factor is NaN",
+        "finals is 0",
+        "capacity",
+        "\"event\" is no JSON pointer",
+    ] {
+        let named = error.problems().iter().filter(|problem| problem.contains(expected)).count();
+        assert_eq!(named, 1, "{expected}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn row_15_zeros_of_a_group_are_refused_at_start() {
+    let bus = Bus::builder("shop").build().await.unwrap();
+    bus.group("billing").concurrency(0).window(0).window_bytes(0).queue(0).on(async |_: Order| {});
+    bus.group("parked").after_dead_letter(AfterDeadLetter::ParkKey).on(async |_: Order| {});
+    let error = bus.start().await.unwrap_err();
+    for expected in [
+        "group \"shop.billing\": concurrency is 0",
+        "group \"shop.billing\": window is 0",
+        "group \"shop.billing\": window bytes is 0",
+        "group \"shop.billing\": queue length is 0",
+        "group \"shop.parked\": ParkKey",
+    ] {
+        assert!(error.problems().iter().any(|problem| problem.contains(expected)), "{error}");
+    }
+    // Refused, not half alive: an emit hands the event back.
+    let refused = bus.emit(order(1)).await.unwrap_err();
+    assert!(refused.is_not_published());
+    assert_eq!(refused.into_event().unwrap(), order(1));
+}
+
+#[tokio::test]
+async fn row_15_zeros_of_the_transport_are_refused_by_build() {
+    for (memory, setting) in [
+        (Memory::new().queue(0), "queue is 0"),
+        (Memory::new().dead_letters(0), "dead_letters is 0"),
+        (Memory::new().publish_deadline(Duration::ZERO), "publish_deadline is 0"),
+    ] {
+        let bus = Bus::builder("shop").transport(memory).build().await;
+        let told = match bus {
+            Err(error) => format!("{error:?}"),
+            // The transport is somebody else's: the first registration tells at the latest.
+            Ok(bus) => {
+                bus.on(async |_: Order| {});
+                format!("{:?}", bus.start().await.unwrap_err())
+            }
+        };
+        assert!(told.contains(setting), "{told}");
+    }
+    let error = Bus::connect("shop", "memory://?queue=0&spill=0").await.unwrap_err();
+    assert!(error.problems()[0].contains("queue is 0"), "{error}");
+}
+
+#[tokio::test]
+async fn row_17_dedup_shorter_than_the_retry_horizon_is_refused_with_both_numbers() {
+    let bus = Bus::builder("shop").build().await.unwrap();
+    bus.group("billing")
+        .deadline(Duration::from_secs(60))
+        .retry(RetryPolicy::exponential().attempts(20).cap(Duration::from_secs(60)))
+        .dedup(DedupPolicy::default().window(Duration::from_secs(90)))
+        .on(async |_: Order| {});
+    let error = bus.start().await.unwrap_err();
+    let problem = &error.problems()[0];
+    // 20 attempts of 60 s, and backoffs of 0.1 s doubling to 60 s: 102.3 s, then ten times 60 s.
+    assert!(problem.contains("90s"), "{problem}");
+    assert!(problem.contains("1862300ms"), "{problem}");
+    let long = Bus::builder("shop")
+        .deadline(Duration::from_secs(60))
+        .retry(RetryPolicy::exponential().attempts(20).cap(Duration::from_secs(60)))
+        .dedup(DedupPolicy::default().window(Duration::from_secs(7_200)))
+        .build()
+        .await
+        .unwrap();
+    long.on(async |_: Order| {});
+    long.start().await.unwrap();
+    long.emit(order(1)).await.unwrap();
+    settled(&long).await;
+    assert_conserved(&long, 1);
+}
