@@ -49,6 +49,7 @@ async fn every_kind_of_trouble_is_in_the_first_twenty_orders() {
         lines.last().unwrap(),
         "balance: placed=20 paid=18 failed=1 dead=1 duplicates=1 ok"
     );
+    assert!(include_str!("../README.md").contains(lines.last().unwrap()));
     let failures: Vec<_> = lines.iter().filter(|line| line.starts_with('!')).collect();
     for trouble in ["timed out", "declined", "below zero"] {
         assert!(

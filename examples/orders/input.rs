@@ -29,7 +29,10 @@ impl Orders {
     pub(crate) async fn next(&mut self) -> io::Result<Option<Result<OrderPlaced, String>>> {
         match self {
             Self::MadeUp(shop) => Ok(shop.next().map(Ok)),
-            Self::Read(lines) => lines.next().await,
+            Self::Read(lines) => lines.next().await.map_err(|error| {
+                let after = format!("nothing can be read after line {}", lines.number);
+                io::Error::new(error.kind(), format!("{after}: {error}"))
+            }),
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tidings_memory::Memory;
-use tidings_transport::{Declare, DynTransport, Name};
+use tidings_transport::{Declare, DynTransport, Name, Topology};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +16,7 @@ use super::{Bus, Inner};
 use crate::clock::{Clock, SystemClock};
 use crate::codec::{CloudEvents, Codec};
 use crate::emit::Completions;
-use crate::pipeline::{DedupPolicy, Middleware, PausePolicy, RetryPolicy};
+use crate::pipeline::{DedupPolicy, Middleware, PausePolicy, RetryPolicy, Watchdog};
 use crate::recorder::Recorder;
 
 /// Settings of a [`Bus`], all with defaults: see [`Bus::builder`].
@@ -47,7 +47,7 @@ impl BusBuilder {
             handler_layers: Vec::new(),
             publish_layers: Vec::new(),
             memory: Memory::new(),
-            recorder: Recorder::default(),
+            recorder: Recorder::off(),
         }
     }
 
@@ -189,6 +189,9 @@ impl BusBuilder {
         let Some(runtime) = runtime.filter(|_| problems.is_empty()) else {
             return Err(BuildError::listed(problems));
         };
+        // Nothing to declare yet: this checks the transport's settings and connects it.
+        let nothing = Topology { declare: self.config.declare, ..Topology::default() };
+        transport.declare(&nothing).await?;
         let core = Arc::new(BusCore {
             id: next_bus(),
             service: self.service,
@@ -211,6 +214,7 @@ impl BusBuilder {
                 registry: Registry::new(),
                 defaults: self.defaults,
                 handler_layers: self.handler_layers.into(),
+                watchdog: Watchdog::default(),
             }),
         })
     }

@@ -1,3 +1,4 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -13,7 +14,7 @@ use crate::clock::Clock;
 use crate::codec::Codec;
 use crate::emit::Completions;
 use crate::handler::Failure;
-use crate::pipeline::{Dedup, Gate, Middleware, RetryBudget, Slots};
+use crate::pipeline::{Dedup, Gate, Middleware, Pulse, RetryBudget, Slots};
 use crate::recorder::Recorder;
 
 /// What every part of a running bus shares. It knows no handler, so workers that hold it keep no
@@ -114,13 +115,22 @@ pub(crate) struct GroupCore {
     /// Fired when the group should come to an end (contract S1).
     pub(crate) draining: CancellationToken,
     pub(crate) counters: Counters,
+    /// What the watchdog looks at.
+    pub(crate) pulse: Arc<Pulse>,
 }
 
 impl GroupSettings {
-    /// Lets the group's classifiers look at an error, in the order they were added.
+    /// Lets the group's classifiers look at an error, in the order they were added. They are the
+    /// user's code: one that panics leaves the class as it is.
     pub(crate) fn reclassify(&self, failure: &mut Failure) {
-        if let Some(class) = self.classifiers.iter().find_map(|classify| classify(failure)) {
-            failure.reclassify(class);
+        let classify = || self.classifiers.iter().find_map(|classify| classify(failure));
+        match catch_unwind(AssertUnwindSafe(classify)) {
+            Ok(Some(class)) => failure.reclassify(class),
+            Ok(None) => {}
+            Err(panic) => {
+                let error = crate::text::safe(&crate::text::panic_message(panic));
+                tracing::error!(error, "a classifier panicked: the failure keeps its class");
+            }
         }
     }
 }

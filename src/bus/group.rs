@@ -185,7 +185,7 @@ impl Group {
     #[track_caller]
     pub fn on<A: EventArg, H: Handler<A>>(&self, handler: H) -> Subscription {
         let site = Location::caller();
-        if self.bus.slot::<A::Event>().is_rejected() {
+        if self.bus.identity_refused::<A::Event>() {
             return Subscription::refused(&self.bus);
         }
         let name = self.handler_name::<H>(A::Event::NAME);
@@ -291,7 +291,7 @@ impl Group {
             return self.refuse(&problem, event);
         }
         if !self.bus.core().capabilities.durable {
-            group.start();
+            self.bus.run_group(&group);
         }
         Subscription::handler(&self.bus, group, subscription)
     }
@@ -366,6 +366,7 @@ impl Group {
             dedup: Dedup::new(&settings.dedup),
             draining: tokio_util::sync::CancellationToken::new(),
             counters: super::core::Counters::default(),
+            pulse: Arc::default(),
             name,
             settings,
             bus,
@@ -384,7 +385,7 @@ impl<S: Clone + Send + Sync + 'static> WithState<S> {
     #[track_caller]
     pub fn on<A: EventArg, H: HandlerWith<S, A>>(&self, handler: H) -> Subscription {
         let site = Location::caller();
-        if self.group.bus.slot::<A::Event>().is_rejected() {
+        if self.group.bus.identity_refused::<A::Event>() {
             return Subscription::refused(&self.group.bus);
         }
         let name = self.group.handler_name::<H>(A::Event::NAME);

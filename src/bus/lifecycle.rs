@@ -75,7 +75,7 @@ impl Bus {
         };
         self.core().transport.declare(&topology).await?;
         self.registry().cold().started = true;
-        groups.iter().for_each(|group| group.start());
+        groups.iter().for_each(|group| self.run_group(group));
         Ok(())
     }
 

@@ -1,4 +1,5 @@
 use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -7,13 +8,14 @@ use futures::FutureExt;
 use tidings_transport::{
     ErrorKind, GroupTopology, Mode, Name, Subscribe, Topics, Topology, TransportError,
 };
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::core::GroupCore;
 use super::registry::Table;
 use crate::handler::{ErasedHandler, Wanted};
-use crate::pipeline::{Closed, Command, Ended, Worker};
+use crate::pipeline::{Closed, Command, Ended, Pulse, Watched, Worker};
 use crate::text::chain;
 
 /// A group that has handlers: its table, and the task that runs it.
@@ -100,11 +102,11 @@ impl LiveGroup {
         topics(&self.table.load().handlers)
     }
 
-    /// Starts the task that runs the group, once.
-    pub(super) fn start(&self) {
+    /// Starts the task that runs the group, once; whether this was the time.
+    pub(super) fn start(&self) -> bool {
         let mut running = self.running();
         if running.is_some() {
-            return;
+            return false;
         }
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let group = Supervised {
@@ -114,6 +116,7 @@ impl LiveGroup {
         };
         let supervisor = self.core.bus.runtime.spawn(group.run(inbox));
         *running = Some(Running { commands, supervisor });
+        true
     }
 
     fn commands(&self) -> Option<mpsc::Sender<Command>> {
@@ -160,6 +163,50 @@ impl LiveGroup {
     }
 }
 
+impl Watched for LiveGroup {
+    fn ask(&self) -> bool {
+        // Full: whoever asked before waits as well.
+        let full = |sent| matches!(sent, Ok(()) | Err(TrySendError::Full(_)));
+        self.commands().is_some_and(|commands| full(commands.try_send(Command::Answer)))
+    }
+
+    fn pulse(&self) -> &Pulse {
+        &self.core.pulse
+    }
+
+    fn name(&self) -> &str {
+        &self.core.name
+    }
+
+    fn polled(&self) -> Vec<String> {
+        let inline = self.core.pulse.polled();
+        let handlers = self.handlers();
+        let polled = handlers.iter().map(|handler| handler.info()).filter(|handler| {
+            handler.subscription == inline || handler.is_polled()
+        });
+        polled.map(|handler| format!("{} at {}", handler.name, handler.site)).collect()
+    }
+}
+
+/// Dropped before its end: the runtime is gone, and nobody will ever handle what is emitted.
+struct Ends<'a> {
+    core: &'a GroupCore,
+    ended: bool,
+}
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        let bus = &self.core.bus;
+        if !self.ended && !bus.closing.swap(true, Ordering::AcqRel) {
+            bus.closed.cancel();
+            tracing::error!(
+                group = %self.core.name,
+                "the runtime that the bus was built on has ended without a shutdown: emits are refused from now on"
+            );
+        }
+    }
+}
+
 /// What the task needs: no handler beside the table, and no bus.
 struct Supervised {
     core: Arc<GroupCore>,
@@ -170,12 +217,18 @@ struct Supervised {
 impl Supervised {
     /// Runs workers until one is closed; one that breaks is followed by another.
     async fn run(self, mut inbox: mpsc::Receiver<Command>) {
+        let mut ends = Ends { core: &self.core, ended: false };
+        self.work(&mut inbox).await;
+        ends.ended = true;
+    }
+
+    async fn work(&self, inbox: &mut mpsc::Receiver<Command>) {
         let mut pause = FIRST_PAUSE;
         loop {
-            let error = match self.once(&mut inbox).await {
+            let error = match self.once(inbox).await {
                 Ok(Ended::Closed) => return,
                 Ok(Ended::QueueGone) => {
-                    if self.wait_for_handler(&mut inbox).await.is_break() {
+                    if self.wait_for_handler(inbox).await.is_break() {
                         return;
                     }
                     continue;
@@ -258,6 +311,8 @@ impl Supervised {
 /// Answers a command while no worker runs; whether it was the last.
 fn answer_idle(command: Command) -> bool {
     match command {
+        // No worker runs, so none was asked.
+        Command::Answer => false,
         Command::Quiesce { reply, .. } => {
             let _ = reply.send(());
             false

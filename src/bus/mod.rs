@@ -35,13 +35,14 @@ use std::sync::Arc;
 use futures::StreamExt;
 use tidings_transport::Name;
 
+use self::live::LiveGroup;
 use self::registry::{Registry, next_subscription, topic_of};
 use crate::Event;
 use crate::emit::{
     Context, Emit, Heard, Inline, PublishError, Publisher, Receipt, Tap, try_emit,
 };
 use crate::handler::{AnyHandler, EventArg, Handler, Listener, Wanted};
-use crate::pipeline::{DeadLetters, Middleware};
+use crate::pipeline::{DeadLetters, Middleware, Watchdog, Watched};
 
 /// A typed event bus: register handlers per type, emit.
 ///
@@ -94,6 +95,7 @@ pub(crate) struct Inner {
     registry: Registry,
     defaults: GroupSettings,
     handler_layers: Arc<[Arc<dyn Middleware>]>,
+    watchdog: Watchdog,
 }
 
 impl Bus {
@@ -424,6 +426,14 @@ impl Bus {
         })
     }
 
+    /// Starts the task of a group, once, under the watchdog's eyes.
+    fn run_group(&self, group: &Arc<LiveGroup>) {
+        if group.start() {
+            let group: Arc<dyn Watched> = Arc::<LiveGroup>::clone(group);
+            self.inner.watchdog.watch(Arc::downgrade(&group));
+        }
+    }
+
     /// A group was made with these settings.
     fn note_settings(&self, group: &Name, stamp: Option<u64>) {
         self.registry().cold().stamps.insert(group.clone(), stamp);
@@ -436,6 +446,12 @@ impl Bus {
         (stamp.is_some() && stamp != made_with).then(|| {
             format!("group {group:?} exists already, with other settings: set them all where its first handler is registered")
         })
+    }
+
+    /// Whether a type's wire identity was refused, on this bus, at its first use.
+    fn identity_refused<E: Event>(&self) -> bool {
+        self.slot::<E>();
+        self.registry().cold().refused.contains(&TypeId::of::<E>())
     }
 
     fn registry(&self) -> &Registry {

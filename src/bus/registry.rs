@@ -2,7 +2,7 @@
 //! when it emits.
 
 use std::any::TypeId;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -43,6 +43,8 @@ pub(crate) struct Registry {
 pub(super) struct Cold {
     /// Wire identities, and the types that claim them.
     identities: HashMap<(Name, u32), (TypeId, &'static str)>,
+    /// Types whose identity was refused: what is wrong with them is said already.
+    pub(super) refused: HashSet<TypeId>,
     taps: Vec<(Arc<Heard>, Arc<dyn Fn(&Tap<'_>) + Send + Sync>)>,
     /// Everything wrong with the registrations so far; `start` returns them all at once.
     pub(super) errors: Vec<String>,
@@ -72,6 +74,7 @@ impl Registry {
         let taps = self.taps();
         let made = Arc::new(Slot::<E>::new(Arc::clone(core), kind::<E>(core), taps));
         if let Some(why) = errors.first() {
+            self.cold().refused.insert(event);
             made.reject(why.as_str().into());
         }
         let kept = self.slots.entry(event).or_insert(made).clone();
@@ -101,6 +104,9 @@ impl Registry {
         }
         for error in &errors {
             tracing::error!(error, "event type refused");
+        }
+        if !errors.is_empty() {
+            cold.refused.insert(TypeId::of::<E>());
         }
         cold.errors.extend(errors.iter().cloned());
         errors

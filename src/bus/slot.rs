@@ -95,11 +95,6 @@ impl<E: Event> Slot<E> {
         self.snapshot.load_full()
     }
 
-    /// Whether its emits are refused, because a registration was.
-    pub(super) fn is_rejected(&self) -> bool {
-        self.cold().rejected.is_some()
-    }
-
     /// Adds a listener behind those that are there.
     pub(super) fn add_listener(&self, listener: Arc<dyn Listening<E>>) {
         let site = listener.heard().site;
@@ -230,12 +225,14 @@ thread_local! {
 pub(super) fn cached<E: Event>(bus: u64, find: impl FnOnce() -> Arc<Slot<E>>) -> Rc<CachedSlot<E>> {
     let event = TypeId::of::<E>();
     let way = way_of(bus, &event);
-    let hit = CACHE.with_borrow(|cache| match &cache[way] {
+    let hit = CACHE.try_with(|cache| match &cache.borrow()[way] {
         Some(entry) if entry.bus == bus && entry.event == event => {
             Rc::clone(&entry.cached).downcast::<CachedSlot<E>>().ok()
         }
         _ => None,
     });
+    // In the destructors of a thread the cache may be gone: then every emit looks up.
+    let hit = hit.ok().flatten();
     match hit {
         Some(hit) if hit.snapshot.generation == hit.slot.generation() => hit,
         stale => {
@@ -243,7 +240,7 @@ pub(super) fn cached<E: Event>(bus: u64, find: impl FnOnce() -> Arc<Slot<E>>) ->
             let fresh = Rc::new(CachedSlot { snapshot: slot.snapshot(), slot });
             let entry = Way { bus, event, cached: Rc::clone(&fresh) as Rc<dyn Any> };
             // The old entry is dropped outside of the borrow: what it frees may emit.
-            let old = CACHE.with_borrow_mut(|cache| cache[way].replace(entry));
+            let old = CACHE.try_with(|cache| cache.borrow_mut()[way].replace(entry));
             drop(old);
             fresh
         }

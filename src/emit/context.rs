@@ -126,10 +126,16 @@ impl Current {
             return Some(heard(clock));
         }
         if flags & HANDLING != 0 {
-            return CURRENT.with_borrow(Clone::clone);
+            return outer();
         }
         None
     }
+}
+
+/// The handler's context on this thread. In the destructors of a thread all of these slots may be
+/// gone, and an emit must still not panic: a second panic there aborts the process.
+fn outer() -> Option<Current> {
+    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
 }
 
 /// Whether listeners of an event run on this thread right now.
@@ -152,30 +158,29 @@ pub(crate) fn running_handler() -> Option<(u64, u64, Name)> {
 }
 
 fn heard(clock: &dyn Clock) -> Current {
-    HEARD.with_borrow_mut(|heard| {
-        heard
-            .get_or_insert_with(|| {
-                let event = EventId::fresh(clock.now());
-                let outer = CURRENT.with_borrow(Clone::clone);
-                Current {
-                    bus: 0,
-                    subscription: 0,
-                    group: outer
-                        .as_ref()
-                        .map_or(Name::from_static(""), |outer| outer.group.clone()),
-                    correlation: outer
-                        .as_ref()
-                        .map_or_else(|| event.clone(), |outer| outer.correlation.clone()),
-                    trace: outer
-                        .as_ref()
-                        .and_then(|outer| outer.trace.as_ref().map(TraceContext::child))
-                        .or_else(|| event.derived_trace()),
-                    hops: outer.as_ref().map_or(0, |outer| outer.hops.saturating_add(1)),
-                    event,
-                }
-            })
-            .clone()
-    })
+    HEARD
+        .try_with(|heard| heard.borrow_mut().get_or_insert_with(|| begin(clock)).clone())
+        .unwrap_or_else(|_| begin(clock))
+}
+
+/// The metadata of an event that nobody had asked for before.
+fn begin(clock: &dyn Clock) -> Current {
+    let event = EventId::fresh(clock.now());
+    let outer = outer();
+    Current {
+        bus: 0,
+        subscription: 0,
+        group: outer.as_ref().map_or(Name::from_static(""), |outer| outer.group.clone()),
+        correlation: outer
+            .as_ref()
+            .map_or_else(|| event.clone(), |outer| outer.correlation.clone()),
+        trace: outer
+            .as_ref()
+            .and_then(|outer| outer.trace.as_ref().map(TraceContext::child))
+            .or_else(|| event.derived_trace()),
+        hops: outer.as_ref().map_or(0, |outer| outer.hops.saturating_add(1)),
+        event,
+    }
 }
 
 /// Runs the listeners of one event. Events that they emit have their own listeners run afterwards,
@@ -188,10 +193,10 @@ pub(crate) fn listen(known: Option<Current>, fire: impl FnOnce()) -> Option<Even
     let _restore = Restore(outer);
     let had_known = known.is_some();
     if had_known {
-        HEARD.set(known);
+        let _ = HEARD.try_with(|heard| heard.replace(known));
     }
     fire();
-    let made = HEARD.with_borrow_mut(Option::take).map(|heard| heard.event);
+    let made = HEARD.try_with(RefCell::take).ok().flatten().map(|heard| heard.event);
     if outer & LISTENING == 0 {
         drain_deferred();
     }
@@ -199,7 +204,8 @@ pub(crate) fn listen(known: Option<Current>, fire: impl FnOnce()) -> Option<Even
 }
 
 fn drain_deferred() {
-    while let Some(next) = DEFERRED.with_borrow_mut(VecDeque::pop_front) {
+    let next = || DEFERRED.try_with(|deferred| deferred.borrow_mut().pop_front()).ok().flatten();
+    while let Some(next) = next() {
         next();
     }
 }
@@ -215,7 +221,7 @@ impl Drop for Restore {
 
 /// Whether one more event may wait for its listeners.
 pub(crate) fn can_defer() -> bool {
-    DEFERRED.with_borrow(VecDeque::len) < MAX_DEFERRED
+    DEFERRED.try_with(|deferred| deferred.borrow().len()).is_ok_and(|waiting| waiting < MAX_DEFERRED)
 }
 
 /// Puts the listeners of an event that a listener emitted behind those that run now.

@@ -9,7 +9,6 @@ use tidings_transport::EventId;
 use super::context::{self, Current};
 use crate::bus::Slot;
 use crate::handler::{Listener, Outcome};
-use crate::text::chain;
 use crate::Event;
 
 /// What listens to events of one type inside an emit.
@@ -142,7 +141,7 @@ pub(crate) fn guarded<E: Event>(slot: &Slot<E>, heard: &Heard, listen: impl FnOn
 fn complain<E: Event>(slot: &Slot<E>, heard: &Heard, ended: Result<Outcome, Box<dyn Any + Send>>) {
     let error = match ended {
         Ok(Outcome::Done) => return,
-        Ok(Outcome::Failed(failure)) => chain(&*failure.into_error()),
+        Ok(Outcome::Failed(failure)) => failure.into_text(),
         Err(panic) => crate::text::safe(&crate::text::panic_message(panic)),
     };
     tracing::error!(

@@ -3,7 +3,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use tidings_transport::{BoxFuture, Name, Payload, Pattern as TopicPattern};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,17 @@ pub(crate) struct HandlerInfo {
     /// Read before every call, so an atomic; the token below wakes those that wait.
     removed: AtomicBool,
     gone: CancellationToken,
+    /// How many spawned calls of it are inside a poll right now, for the watchdog.
+    polled: AtomicU32,
+}
+
+/// A poll of a spawned call, until it is dropped.
+pub(crate) struct Polling<'a>(&'a AtomicU32);
+
+impl Drop for Polling<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Which events a handler gets.
@@ -63,7 +74,18 @@ impl HandlerInfo {
         let hash = crate::pipeline::stable_hash(name.as_bytes());
         let removed = AtomicBool::new(false);
         let gone = CancellationToken::new();
-        Self { name, hash, subscription, wanted, site, group, removed, gone }
+        let polled = AtomicU32::new(0);
+        Self { name, hash, subscription, wanted, site, group, removed, gone, polled }
+    }
+
+    /// A spawned call of it is polled.
+    pub(crate) fn polling(&self) -> Polling<'_> {
+        self.polled.fetch_add(1, Ordering::Relaxed);
+        Polling(&self.polled)
+    }
+
+    pub(crate) fn is_polled(&self) -> bool {
+        self.polled.load(Ordering::Relaxed) > 0
     }
 
     pub(crate) fn remove(&self) {

@@ -1,7 +1,10 @@
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
+
+use crate::text::{chain, panic_message, safe};
 
 /// Any error, boxed.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -95,6 +98,21 @@ impl Failure {
 
     pub(crate) fn reclassify(&mut self, class: Class) {
         self.class = class;
+    }
+
+    /// The error's text with its sources, fit to be shown. Its conversion, its `Display` and its
+    /// drop code are the user's and may panic.
+    pub(crate) fn into_text(self) -> String {
+        let spent = catch_unwind(AssertUnwindSafe(|| self.error.into_error()));
+        let error = match spent {
+            Ok(error) => error,
+            Err(panic) => return safe(&panic_message(panic)),
+        };
+        let text = chain(&*error);
+        match catch_unwind(AssertUnwindSafe(|| drop(error))) {
+            Ok(()) => text,
+            Err(panic) => safe(&format!("{text} (and {} while dropped)", panic_message(panic))),
+        }
     }
 }
 

@@ -37,14 +37,16 @@ impl IntoOutcome for Never {
 }
 
 /// The type `!`, which has no name in stable Rust beside a function's result.
-type Never = <fn() -> ! as Returns>::Value;
+type Never = <fn() -> ! as never::Returns>::Value;
 
-trait Returns {
-    type Value;
-}
+mod never {
+    pub trait Returns {
+        type Value;
+    }
 
-impl<T> Returns for fn() -> T {
-    type Value = T;
+    impl<T> Returns for fn() -> T {
+        type Value = T;
+    }
 }
 
 impl IntoOutcome for Outcome {

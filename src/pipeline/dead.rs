@@ -8,7 +8,7 @@ use tidings_transport::{
     TransportError, field,
 };
 
-use super::Verdict;
+use super::{Verdict, stable_hash};
 use super::job::Intake;
 use super::trace;
 use crate::bus::{BusCore, GroupCore};
@@ -20,7 +20,7 @@ use crate::handler::HandlerInfo;
 pub enum Reason {
     /// It could not be decoded; the word says how (`not_json`, `future_version`, `upcast`, …).
     Decode(&'static str),
-    /// Its handler failed for good; the word says how (`attempts_exhausted`, `permanent`, …).
+    /// Its handler failed for good; the word says how (`exhausted`, `permanent`, …).
     Handler(&'static str),
     /// Its id was seen before with another payload (contract X6).
     IdCollision,
@@ -76,6 +76,9 @@ mod header {
     pub(super) const OFFSET: &str = "tidings-offset";
 }
 
+/// Longest key or id, in bytes, that a dead letter keeps beside its error (R5); twice what an emit
+/// may have as its key.
+const MAX_KEPT: usize = 2_048;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -122,14 +125,20 @@ fn compose(
 ) -> Message {
     let inbound = intake.message();
     let handler_name = handler.map_or(Name::from_static(""), |handler| handler.name.clone());
-    let key = format!("{}|{handler_name}", intake.envelope_id());
+    let id = intake.envelope_id();
+    // What it is kept under must fit a key; only an id of somebody else can be longer.
+    let id = if id.len() > MAX_KEPT { format!("{:016x}", stable_hash(id.as_bytes())) } else { id };
+    let key = format!("{id}|{handler_name}");
     let now = group.bus.clock.now();
     let mut headers = inbound.headers.clone();
     let mut set = |name: &'static str, value: String| {
         headers.set(Name::from_static(name), Bytes::from(value));
     };
     set(header::REASON, cause.reason.to_string());
-    set(header::ERROR, cause.error.clone());
+    let lost_key = inbound.key.as_ref().filter(|key| key.len() > MAX_KEPT).map(|key| {
+        format!("; its key of {} bytes is over the {MAX_KEPT} that are kept", key.len())
+    });
+    set(header::ERROR, format!("{}{}", cause.error, lost_key.as_deref().unwrap_or_default()));
     set(header::HANDLER, handler_name.to_string());
     set(header::GROUP, group.name.to_string());
     set(header::ATTEMPTS, cause.attempts.to_string());
@@ -140,7 +149,9 @@ fn compose(
         set(header::PARTITION, position.partition.to_string());
         set(header::OFFSET, position.offset.to_string());
     }
-    if let Some(key) = &inbound.key {
+    if let Some(key) = &inbound.key
+        && lost_key.is_none()
+    {
         headers.set(Name::from_static(header::KEY), key.clone());
     }
     let mut message = Message {
@@ -155,6 +166,8 @@ fn compose(
     if let Payload::Local(local) = &message.payload
         && let Carried::Local(envelope) = &message.envelope
         && let Ok(encoded) = local.encoder.encode(&*local.value, envelope)
+        // Nor is one lost that is larger as bytes than the transport takes.
+        && encoded.body.len() <= group.bus.capabilities.max_size
     {
         message.payload = Payload::Bytes(encoded.body);
         if encoded.fields.get(field::TYPE).is_none() {
@@ -225,7 +238,7 @@ impl fmt::Debug for DeadLetters {
 pub struct DeadLetter(Inbound);
 
 impl DeadLetter {
-    /// A stable word for why: `attempts_exhausted`, `permanent`, `not_json`, `future_version`, …
+    /// A stable word for why: `exhausted`, `permanent`, `not_json`, `future_version`, …
     #[must_use]
     pub fn reason(&self) -> &str {
         self.text(header::REASON)

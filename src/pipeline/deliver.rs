@@ -199,7 +199,7 @@ async fn retrying<'a, I: Invoke>(
         };
         group.settings.reclassify(&mut failure);
         let class = failure.class();
-        let error = chain(&*failure.into_error());
+        let error = failure.into_text();
         let first_failure = *first_failure.get_or_insert_with(|| group.bus.clock.now());
         let next = attempts.after(class, policy, &mut fastrand::Rng::new());
         trace::failed(&entry.info, job, number, class, &error, &next);

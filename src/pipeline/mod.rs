@@ -20,6 +20,7 @@ mod pause;
 mod retry;
 mod slots;
 mod trace;
+mod watchdog;
 mod worker;
 
 pub use dead::{DeadLetter, DeadLetters, Reason as DeadReason};
@@ -36,4 +37,5 @@ pub(crate) use hash::stable_hash;
 pub(crate) use job::{Finished, Intake, Job, Verdict};
 pub(crate) use slots::Slots;
 pub(crate) use trace::tracing_is_on;
+pub(crate) use watchdog::{Pulse, Watchdog, Watched};
 pub(crate) use worker::{Closed, Command, Ended, Worker};

@@ -29,7 +29,7 @@ pub(crate) fn process_span(handler: &HandlerInfo, job: &Job) -> Span {
     let parent = envelope.trace();
     tracing::info_span!(
         "process",
-        otel.name = %format_args!("process {}", job.message().topic),
+        otel.name = %format_args!("process {}", Escaped(&job.message().topic)),
         otel.kind = "consumer",
         messaging.system = group.bus.transport.system(),
         messaging.operation.name = "process",

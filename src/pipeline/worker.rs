@@ -1,4 +1,5 @@
 use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -16,6 +17,7 @@ use super::dead::{self, Cause};
 use super::intake::{Handlers, Plan, Router};
 use super::job::{Intake, Job, Verdict};
 use super::lanes::{LaneKey, Lanes};
+use super::watchdog::Pulse;
 use super::{Finished, trace};
 use crate::bus::{AfterDeadLetter, GroupCore, Table};
 use crate::handler::ErasedHandler;
@@ -24,6 +26,8 @@ use crate::handler::ErasedHandler;
 pub(crate) enum Command {
     /// Answer when no call of this handler runs.
     Quiesce { subscription: u64, reply: oneshot::Sender<()> },
+    /// The watchdog asks for a sign of life.
+    Answer,
     /// End now: drop what runs, give back what is unsettled, leave the group.
     Close { deadline: Duration, reply: oneshot::Sender<Closed> },
 }
@@ -60,6 +64,8 @@ pub(crate) struct Worker<'a> {
     quiescing: Vec<(u64, oneshot::Sender<()>)>,
     /// Kept until the end, because giving them back now would bring them here again.
     handed_back: Vec<Intake>,
+    /// The handler polled on this task, as the watchdog was told.
+    polled: u64,
     unsettled: usize,
     bytes: usize,
     successes: u32,
@@ -113,6 +119,7 @@ impl<'a> Worker<'a> {
             turns: VecDeque::new(),
             quiescing: Vec::new(),
             handed_back: Vec::new(),
+            polled: 0,
             unsettled: 0,
             bytes: 0,
             successes: 0,
@@ -126,8 +133,10 @@ impl<'a> Worker<'a> {
     /// Runs until it is closed, or until the consumer breaks.
     pub(crate) async fn run(mut self) -> Result<Ended, TransportError> {
         let mut batch = Vec::with_capacity(BATCH);
+        let live = Pulse::live(&self.group.pulse);
         loop {
             self.start_ready();
+            self.polls(0);
             self.publish_state();
             if let Some(error) = self.broken {
                 return Err(TransportError::new(ErrorKind::Other, error));
@@ -141,7 +150,9 @@ impl<'a> Worker<'a> {
                 biased;
                 command = self.commands.recv() => match command {
                     Some(Command::Quiesce { subscription, reply }) => self.quiesce(subscription, reply),
+                    Some(Command::Answer) => self.group.pulse.answer(),
                     Some(Command::Close { deadline, reply }) => {
+                        drop(live);
                         let _ = reply.send(self.close(deadline).await);
                         return Ok(Ended::Closed);
                     }
@@ -302,13 +313,35 @@ impl<'a> Worker<'a> {
     fn drive(&mut self, subscription: u64, mut future: BoxFuture<'static, Finished>) {
         // No wake-up is lost: a spawned task is polled again at once, with its own waker.
         let mut task = Context::from_waker(Waker::noop());
+        self.polls(subscription);
         match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut task))) {
             Ok(Poll::Ready(finished)) => self.finish(finished),
             Ok(Poll::Pending) => {
                 *self.running.entry(subscription).or_default() += 1;
-                self.tasks.spawn(async move { Ran { subscription, finished: future.await } });
+                let handler = self.handler(subscription);
+                self.tasks.spawn(async move {
+                    let finished = poll_fn(|task| {
+                        let _polling = handler.as_deref().map(|handler| handler.info().polling());
+                        future.as_mut().poll(task)
+                    });
+                    Ran { subscription, finished: finished.await }
+                });
             }
-            Err(panic) => self.lost(crate::text::panic_message(panic)),
+            Err(panic) => self.lost(crate::text::safe(&crate::text::panic_message(panic))),
+        }
+    }
+
+    fn handler(&self, subscription: u64) -> Option<Arc<dyn ErasedHandler>> {
+        let table = self.table.load();
+        table.handlers.iter().find(|handler| handler.info().subscription == subscription).cloned()
+    }
+
+    /// Tells the watchdog who is polled on this task, if that changes.
+    #[inline]
+    fn polls(&mut self, subscription: u64) {
+        if self.polled != subscription {
+            self.polled = subscription;
+            self.group.pulse.polls(subscription);
         }
     }
 
@@ -318,7 +351,7 @@ impl<'a> Worker<'a> {
                 self.call_ended(ran.subscription);
                 self.finish(ran.finished);
             }
-            Err(error) => self.lost(error.to_string()),
+            Err(error) => self.lost(crate::text::safe(&error.to_string())),
         }
     }
 

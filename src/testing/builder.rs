@@ -7,7 +7,7 @@ use super::bus::TestBus;
 use super::recorder::Recorder;
 use super::time;
 use crate::clock::VirtualClock;
-use crate::{Bus, BuildError, BusBuilder};
+use crate::{BuildError, Bus, BusBuilder};
 
 /// Settings of a [`TestBus`]: see [`TestBus::builder`].
 ///
@@ -26,7 +26,12 @@ pub struct TestBusBuilder {
 
 impl TestBusBuilder {
     pub(super) fn new(service: Name) -> Self {
-        Self { service, memory: Memory::new().encoded(true), keep: 100_000, configure: Vec::new() }
+        Self {
+            service,
+            memory: Memory::new().encoded(true),
+            keep: 100_000,
+            configure: Vec::new(),
+        }
     }
 
     /// Changes the settings of the bus, with everything that a [`BusBuilder`] has. What is set
@@ -103,7 +108,10 @@ impl TestBusBuilder {
             .memory(self.memory)
             .clock(VirtualClock::new())
             .recorder(recorder.clone());
-        let settings = self.configure.into_iter().fold(settings, |bus, change| change(bus));
+        let settings = self
+            .configure
+            .into_iter()
+            .fold(settings, |bus, change| change(bus));
         Ok(TestBus::new_with(settings.build().await?, recorder))
     }
 }

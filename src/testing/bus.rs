@@ -115,7 +115,10 @@ impl TestBus {
     pub async fn dead_letters(&self, group: &str) -> Vec<DeadLetter> {
         match self.bus.dead_letters(group).list().await {
             Ok(letters) => letters,
-            Err(error) => panic!("no dead letters of {group:?}: {error}{}", self.groups().await),
+            Err(error) => panic!(
+                "no dead letters of {group:?}: {error}{}",
+                self.groups().await
+            ),
         }
     }
 
@@ -131,7 +134,10 @@ impl TestBus {
     pub async fn take_dead_letters(&self, group: &str) -> Vec<DeadLetter> {
         match self.bus.dead_letters(group).take().await {
             Ok(letters) => letters,
-            Err(error) => panic!("no dead letters of {group:?}: {error}{}", self.groups().await),
+            Err(error) => panic!(
+                "no dead letters of {group:?}: {error}{}",
+                self.groups().await
+            ),
         }
     }
 
@@ -185,7 +191,11 @@ impl TestBus {
     ///
     /// As a publish: dropped before its end, the outcome is Unknown.
     pub async fn inject(&self, raw: Raw) -> Result<Receipt, PublishError> {
-        self.bus.core().transport.publish(raw.into_message(), Origin::default()).await
+        self.bus
+            .core()
+            .transport
+            .publish(raw.into_message(), Origin::default())
+            .await
     }
 
     /// The record that an emit of this event would publish, with an id of its own: to be changed
@@ -215,7 +225,9 @@ impl TestBus {
     pub fn encode<E: Event>(&self, event: E) -> Raw {
         let slot = self.bus.slot::<E>();
         let kind = slot.kind();
-        let id = event.natural_id().map_or_else(|| EventId::fresh(self.now()), EventId::from);
+        let id = event
+            .natural_id()
+            .map_or_else(|| EventId::fresh(self.now()), EventId::from);
         let envelope = Envelope::new(id, kind.name.clone(), E::VERSION, kind.source.clone());
         match kind.encoder.encode(&event, &envelope) {
             Ok(encoded) => {
@@ -231,10 +243,14 @@ impl TestBus {
 
     /// How the groups stand, for a panic's message.
     async fn groups(&self) -> String {
-        self.bus.standings().await.into_iter().fold(String::new(), |mut text, standing| {
-            let _ = write!(text, "\n  {standing}");
-            text
-        })
+        self.bus
+            .standings()
+            .await
+            .into_iter()
+            .fold(String::new(), |mut text, standing| {
+                let _ = write!(text, "\n  {standing}");
+                text
+            })
     }
 }
 
@@ -248,6 +264,8 @@ impl Deref for TestBus {
 
 impl fmt::Debug for TestBus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TestBus").field("bus", &self.bus).finish_non_exhaustive()
+        f.debug_struct("TestBus")
+            .field("bus", &self.bus)
+            .finish_non_exhaustive()
     }
 }

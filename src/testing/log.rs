@@ -15,7 +15,14 @@ struct Kept<T> {
 
 impl<T> Log<T> {
     pub(super) fn new(what: &'static str, bound: usize) -> Self {
-        Self { what, bound, kept: Mutex::new(Kept { entries: Vec::new(), dropped: 0 }) }
+        Self {
+            what,
+            bound,
+            kept: Mutex::new(Kept {
+                entries: Vec::new(),
+                dropped: 0,
+            }),
+        }
     }
 
     /// Adds an entry; beyond the bound it is dropped, which is said now and again at the next
@@ -45,7 +52,10 @@ impl<T> Log<T> {
         let (mut picked, dropped) = {
             let kept = self.kept();
             let pick = |(turn, entry): &(u64, T)| Some((*turn, pick(entry)?));
-            (kept.entries.iter().filter_map(pick).collect::<Vec<_>>(), kept.dropped)
+            (
+                kept.entries.iter().filter_map(pick).collect::<Vec<_>>(),
+                kept.dropped,
+            )
         };
         assert!(
             dropped == 0,
@@ -86,7 +96,10 @@ mod tests {
     #[test]
     fn entries_come_in_the_order_of_their_turns() {
         assert_eq!(log(&[2, 0, 1]).read(|&entry| Some(entry)), [0, 10, 20]);
-        assert_eq!(log(&[2, 0, 1]).read(|&entry| (entry > 5).then_some(entry)), [10, 20]);
+        assert_eq!(
+            log(&[2, 0, 1]).read(|&entry| (entry > 5).then_some(entry)),
+            [10, 20]
+        );
     }
 
     #[test]

@@ -88,7 +88,10 @@ impl<E> Published<E> {
     /// What it is ordered by, if that is UTF-8, as every key of an emit is.
     #[must_use]
     pub fn key(&self) -> Option<&str> {
-        self.about.key.as_deref().and_then(|key| std::str::from_utf8(key).ok())
+        self.about
+            .key
+            .as_deref()
+            .and_then(|key| std::str::from_utf8(key).ok())
     }
 
     /// The headers it was emitted with, and those that a middleware added.
@@ -130,7 +133,10 @@ impl<E> Published<E> {
 
 impl<E> Clone for Published<E> {
     fn clone(&self) -> Self {
-        Self { event: Arc::clone(&self.event), about: Arc::clone(&self.about) }
+        Self {
+            event: Arc::clone(&self.event),
+            about: Arc::clone(&self.about),
+        }
     }
 }
 

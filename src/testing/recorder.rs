@@ -13,7 +13,7 @@ use crate::bus::GroupCore;
 use crate::pipeline::{Intake, Verdict};
 
 /// Takes note of what a bus publishes and handles, for its test.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Recorder(Option<Arc<Logs>>);
 
 struct Logs {
@@ -29,6 +29,11 @@ struct Record {
 }
 
 impl Recorder {
+    /// Takes note of nothing, at the cost of a look at an option.
+    pub(crate) const fn off() -> Self {
+        Self(None)
+    }
+
     /// Keeps up to `bound` published and as many handled events.
     pub(super) fn new(bound: usize) -> Self {
         Self(Some(Arc::new(Logs {
@@ -74,11 +79,17 @@ impl Recorder {
     }
 
     pub(super) fn published<E: Event>(&self) -> Vec<Published<E>> {
-        self.0.iter().flat_map(|logs| logs.published.read(Record::of::<E>)).collect()
+        self.0
+            .iter()
+            .flat_map(|logs| logs.published.read(Record::of::<E>))
+            .collect()
     }
 
     pub(super) fn all_handled(&self) -> Vec<Handled> {
-        self.0.iter().flat_map(|logs| logs.handled.read(|handled| Some(handled.clone()))).collect()
+        self.0
+            .iter()
+            .flat_map(|logs| logs.handled.read(|handled| Some(handled.clone())))
+            .collect()
     }
 
     pub(super) fn forget(&self) {
@@ -127,7 +138,9 @@ impl Logs {
 
 impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Recorder").field("on", &self.is_on()).finish_non_exhaustive()
+        f.debug_struct("Recorder")
+            .field("on", &self.is_on())
+            .finish_non_exhaustive()
     }
 }
 
@@ -150,7 +163,10 @@ impl Pending {
         let envelope = message.envelope.local()?.clone();
         let mut about = About::new(envelope);
         about.update(message);
-        let sent = Sent { about, reached: false };
+        let sent = Sent {
+            about,
+            reached: false,
+        };
         Some(Box::new(Self {
             logs: Arc::clone(logs),
             turn: logs.turn(),
@@ -164,7 +180,10 @@ impl Recording {
     #[inline]
     pub(crate) fn reached(&self, message: &Message) {
         if let Some(pending) = &self.0 {
-            let mut sent = pending.message.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut sent = pending
+                .message
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             sent.reached = true;
             sent.about.update(message);
             if let Carried::Local(envelope) = &message.envelope {
@@ -177,11 +196,21 @@ impl Recording {
     #[inline]
     pub(crate) fn published<E: Event>(self, event: &Arc<E>) {
         if let Some(pending) = self.0 {
-            let Pending { logs, turn, message } = *pending;
+            let Pending {
+                logs,
+                turn,
+                message,
+            } = *pending;
             let sent = message.into_inner().unwrap_or_else(PoisonError::into_inner);
             if sent.reached {
                 let event: Arc<dyn Any + Send + Sync> = Arc::<E>::clone(event);
-                logs.published.push(turn, Record { event, about: Arc::new(sent.about) });
+                logs.published.push(
+                    turn,
+                    Record {
+                        event,
+                        about: Arc::new(sent.about),
+                    },
+                );
             }
         }
     }

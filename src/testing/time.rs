@@ -19,7 +19,10 @@ pub(super) async fn pause() {
         matches!(flavor, Ok(RuntimeFlavor::CurrentThread)),
         "a test bus stops the clock of its runtime, which only a current-thread runtime can do: \
          build it inside `#[tokio::test]` without a flavor (found: {})",
-        flavor.map_or_else(|_| String::from("no runtime"), |flavor| format!("{flavor:?}")),
+        flavor.map_or_else(
+            |_| String::from("no runtime"),
+            |flavor| format!("{flavor:?}")
+        ),
     );
     if !is_paused() {
         tokio::time::pause();
@@ -36,7 +39,11 @@ async fn align() {
     let (mut least, mut most) = (0, LAST);
     while least < most {
         // At first whether it stands on a tick already, then halving what is left.
-        let past = if (least, most) == (0, LAST) { 0 } else { least.midpoint(most) };
+        let past = if (least, most) == (0, LAST) {
+            0
+        } else {
+            least.midpoint(most)
+        };
         let begin = tokio::time::Instant::now();
         tokio::time::sleep(TICK - Duration::from_nanos(past)).await;
         if begin.elapsed() <= TICK {

@@ -20,42 +20,42 @@ use tokio::sync::Semaphore;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
 #[event(name = "emitter.ping", version = 1)]
-pub struct Ping(pub u32);
+pub(crate) struct Ping(pub(crate) u32);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
 #[event(name = "emitter.pong", version = 1)]
-pub struct Pong(pub u32);
+pub(crate) struct Pong(pub(crate) u32);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
 #[event(name = "emitter.echo", version = 1)]
-pub struct Echo(pub u32);
+pub(crate) struct Echo(pub(crate) u32);
 
-pub async fn bus() -> Bus {
+pub(crate) async fn bus() -> Bus {
     Bus::builder("svc").build().await.unwrap()
 }
 
 /// What happened, in order.
 #[derive(Clone, Default)]
-pub struct Log(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
-    pub fn add(&self, entry: impl Into<String>) {
+    pub(crate) fn add(&self, entry: impl Into<String>) {
         self.0.lock().unwrap().push(entry.into());
     }
 
     /// What happened since the last call.
-    pub fn take(&self) -> Vec<String> {
+    pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 }
 
 /// Polls once; whether it still waits.
-pub async fn waits<F: Future>(mut future: Pin<&mut F>) -> bool {
+pub(crate) async fn waits<F: Future>(mut future: Pin<&mut F>) -> bool {
     std::future::poll_fn(|task| Poll::Ready(future.as_mut().poll(task).is_pending())).await
 }
 
 /// Yields until it is so. What never comes true hangs; a test runner's limit ends that.
-pub async fn until(is_so: impl Fn() -> bool) {
+pub(crate) async fn until(is_so: impl Fn() -> bool) {
     while !is_so() {
         tokio::task::yield_now().await;
     }
@@ -64,14 +64,14 @@ pub async fn until(is_so: impl Fn() -> bool) {
 /// A transport elsewhere, as far as the bus can tell: durable, so groups consume from `start`;
 /// every publish waits for an answer, which the test gives.
 #[derive(Clone)]
-pub struct Broker {
+pub(crate) struct Broker {
     memory: Memory,
     answers: Arc<Semaphore>,
     answer: Arc<Mutex<Answer>>,
 }
 
 #[derive(Clone, Copy)]
-pub enum Answer {
+pub(crate) enum Answer {
     Ok,
     Refused,
     Lost,
@@ -79,14 +79,14 @@ pub enum Answer {
 
 impl Broker {
     /// One that answers at once.
-    pub fn prompt() -> Self {
+    pub(crate) fn prompt() -> Self {
         let broker = Self::silent();
         broker.answer(Answer::Ok, Semaphore::MAX_PERMITS);
         broker
     }
 
     /// One that answers nothing until it is told to.
-    pub fn silent() -> Self {
+    pub(crate) fn silent() -> Self {
         Self {
             memory: Memory::new().encoded(true),
             answers: Arc::new(Semaphore::new(0)),
@@ -95,7 +95,7 @@ impl Broker {
     }
 
     /// Answers so many publishes like this.
-    pub fn answer(&self, answer: Answer, publishes: usize) {
+    pub(crate) fn answer(&self, answer: Answer, publishes: usize) {
         *self.answer.lock().unwrap() = answer;
         self.answers.add_permits(publishes);
     }

@@ -9,7 +9,6 @@
 
 mod bytes;
 mod closed;
-mod context;
 mod deadlock;
 mod drops;
 mod encode;

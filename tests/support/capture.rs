@@ -13,52 +13,52 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
 /// The fields of a line or span; of a line the text is `message`.
-pub type Fields = BTreeMap<String, String>;
+pub(crate) type Fields = BTreeMap<String, String>;
 
 /// One log line.
 #[derive(Clone, Debug)]
-pub struct Line {
-    pub level: Level,
-    pub fields: Fields,
+pub(crate) struct Line {
+    pub(crate) level: Level,
+    pub(crate) fields: Fields,
     /// The spans around it, the innermost first.
-    pub scope: Vec<Seen>,
+    pub(crate) scope: Vec<Seen>,
 }
 
 /// One span, with what was recorded on it until now.
 #[derive(Clone, Debug)]
-pub struct Seen {
-    pub name: &'static str,
+pub(crate) struct Seen {
+    pub(crate) name: &'static str,
     fields: Arc<Mutex<Fields>>,
 }
 
 /// Everything seen on this thread since [`start`](Self::start).
 #[derive(Clone, Debug, Default)]
-pub struct Capture(Arc<Mutex<(Vec<Line>, Vec<Seen>)>>);
+pub(crate) struct Capture(Arc<Mutex<(Vec<Line>, Vec<Seen>)>>);
 
 impl Capture {
     /// Captures what this thread logs until the guard is dropped: on a current-thread runtime
     /// that is every task's.
-    pub fn start() -> (Self, DefaultGuard) {
+    pub(crate) fn start() -> (Self, DefaultGuard) {
         let capture = Self::default();
         let guard = tracing::subscriber::set_default(Registry::default().with(capture.clone()));
         (capture, guard)
     }
 
     /// The lines that say this.
-    pub fn lines(&self, message: &str) -> Vec<Line> {
+    pub(crate) fn lines(&self, message: &str) -> Vec<Line> {
         let says = |line: &&Line| line.fields.get("message").is_some_and(|it| it.contains(message));
         self.seen().0.iter().filter(says).cloned().collect()
     }
 
     /// Every line and every span, as text.
-    pub fn everything(&self) -> String {
+    pub(crate) fn everything(&self) -> String {
         let seen = self.seen();
         let spans = seen.1.iter().map(|span| (span.name, span.fields()));
         format!("{:?}{:?}", seen.0, spans.collect::<Vec<_>>())
     }
 
     /// The spans of this name, in the order they began.
-    pub fn spans(&self, name: &str) -> Vec<Seen> {
+    pub(crate) fn spans(&self, name: &str) -> Vec<Seen> {
         self.seen().1.iter().filter(|span| span.name == name).cloned().collect()
     }
 
@@ -69,18 +69,18 @@ impl Capture {
 
 impl Line {
     /// A field of the line; empty if it has none of this name.
-    pub fn field(&self, name: &str) -> &str {
+    pub(crate) fn field(&self, name: &str) -> &str {
         self.fields.get(name).map_or("", String::as_str)
     }
 }
 
 impl Seen {
-    pub fn fields(&self) -> Fields {
+    pub(crate) fn fields(&self) -> Fields {
         self.fields.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A field; empty if it has none of this name.
-    pub fn field(&self, name: &str) -> String {
+    pub(crate) fn field(&self, name: &str) -> String {
         self.fields().remove(name).unwrap_or_default()
     }
 }

@@ -25,7 +25,10 @@ struct PaymentCompleted {
 }
 
 fn order(id: impl ToString) -> OrderPlaced {
-    OrderPlaced { order_id: id.to_string(), note: String::new() }
+    OrderPlaced {
+        order_id: id.to_string(),
+        note: String::new(),
+    }
 }
 
 fn fates(handled: &[Handled]) -> Vec<Fate> {

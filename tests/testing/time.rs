@@ -24,33 +24,44 @@ async fn backoffs_of_hours_take_no_real_time_and_keep_to_the_policy() {
         .await
         .unwrap();
     let calls = Arc::new(Mutex::new(Vec::new()));
-    bus.with(Arc::clone(&calls)).on(async |calls: Arc<Mutex<Vec<Instant>>>, _: OrderPlaced| {
-        calls.lock().unwrap().push(Instant::now());
-        Err("down")
-    });
+    bus.with(Arc::clone(&calls))
+        .on(async |calls: Arc<Mutex<Vec<Instant>>>, _: OrderPlaced| {
+            calls.lock().unwrap().push(Instant::now());
+            Err("down")
+        });
     bus.emit(order(1)).await.unwrap();
     bus.settled().await;
 
-    let calls = calls.lock().unwrap();
+    let calls = calls.lock().unwrap().clone();
     assert_eq!(calls.len(), 5);
     for (wait, longest) in calls.windows(2).zip([1, 2, 3, 3]) {
         // A timer of tokio ends up to a millisecond late.
         let waited = wait[1] - wait[0];
-        assert!(waited <= longest * HOUR + Duration::from_millis(1), "{waited:?} over {longest} h");
+        assert!(
+            waited <= longest * HOUR + Duration::from_millis(1),
+            "{waited:?} over {longest} h"
+        );
     }
     assert!(calls[4] - calls[0] > SECOND, "four draws over hours");
     let handled = &bus.handled::<OrderPlaced>()[0];
     assert_eq!((handled.attempts, handled.fate), (5, Fate::DeadLettered));
     let dead = &bus.dead_letters("shop").await[0];
     assert_eq!(dead.attempts(), 5);
-    let virtual_time = dead.last_failure().unwrap().as_micros() - dead.first_failure().unwrap().as_micros();
-    assert_eq!(i128::from(virtual_time), (calls[4] - calls[0]).as_micros().cast_signed());
+    let virtual_time =
+        dead.last_failure().unwrap().as_micros() - dead.first_failure().unwrap().as_micros();
+    assert_eq!(
+        i128::from(virtual_time),
+        (calls[4] - calls[0]).as_micros().cast_signed()
+    );
 }
 
 #[tokio::test]
 async fn an_attempt_ends_at_its_deadline() {
     let bus = TestBus::builder("shop")
-        .configure(|bus| bus.deadline(7 * SECOND).retry(RetryPolicy::exponential().attempts(2)))
+        .configure(|bus| {
+            bus.deadline(7 * SECOND)
+                .retry(RetryPolicy::exponential().attempts(2))
+        })
         .build()
         .await
         .unwrap();
@@ -61,7 +72,10 @@ async fn an_attempt_ends_at_its_deadline() {
 
     assert_eq!(bus.dead_letters("shop").await[0].reason(), "timed_out");
     let took = begin.elapsed();
-    assert!((14 * SECOND..15 * SECOND).contains(&took), "two deadlines and a backoff: {took:?}");
+    assert!(
+        (14 * SECOND..15 * SECOND).contains(&took),
+        "two deadlines and a backoff: {took:?}"
+    );
 }
 
 #[tokio::test]
@@ -78,7 +92,10 @@ async fn a_duplicate_after_the_window_is_handled_again() {
         bus.settled().await;
     }
     let handled = bus.handled::<OrderPlaced>();
-    assert_eq!(fates(&handled), [Fate::Completed, Fate::Duplicate, Fate::Completed]);
+    assert_eq!(
+        fates(&handled),
+        [Fate::Completed, Fate::Duplicate, Fate::Completed]
+    );
     assert_eq!(handled[1].attempts, 0, "a duplicate reaches no handler");
 }
 
@@ -87,15 +104,26 @@ async fn a_duplicate_after_the_window_is_handled_again() {
 async fn a_group_whose_events_all_fail_pauses_and_resumes() {
     let bus = TestBus::new("shop").await;
     let healthy = Arc::new(AtomicBool::new(false));
-    bus.with(Arc::clone(&healthy)).on(async |healthy: Arc<AtomicBool>, _: OrderPlaced| {
-        healthy.load(Ordering::Relaxed).then_some(()).ok_or("the database is down")
-    });
+    bus.with(Arc::clone(&healthy))
+        .on(async |healthy: Arc<AtomicBool>, _: OrderPlaced| {
+            healthy
+                .load(Ordering::Relaxed)
+                .then_some(())
+                .ok_or("the database is down")
+        });
     let emitted = bus.emit_all((0..600).map(order)).await;
     assert!(emitted.iter().all(Result::is_ok));
     bus.advance(2 * HOUR).await;
     let during = bus.dead_letters("shop").await.len();
-    assert!((1..=20 + 32).contains(&during), "{during} dead letters after two hours");
-    assert_eq!(bus.handled::<OrderPlaced>().len(), during, "nothing else was given up");
+    assert!(
+        (1..=20 + 32).contains(&during),
+        "{during} dead letters after two hours"
+    );
+    assert_eq!(
+        bus.handled::<OrderPlaced>().len(),
+        during,
+        "nothing else was given up"
+    );
 
     healthy.store(true, Ordering::Relaxed);
     let healed = Instant::now();
@@ -105,7 +133,13 @@ async fn a_group_whose_events_all_fail_pauses_and_resumes() {
     assert!(resumed < 5 * MINUTE, "resumed after {resumed:?}");
     assert_eq!(bus.dead_letters("shop").await.len(), during);
     let completed = |handled: &&tidings::testing::Handled| handled.fate == Fate::Completed;
-    assert_eq!(bus.handled::<OrderPlaced>().iter().filter(completed).count(), 600 - during);
+    assert_eq!(
+        bus.handled::<OrderPlaced>()
+            .iter()
+            .filter(completed)
+            .count(),
+        600 - during
+    );
 }
 
 #[tokio::test]
@@ -140,7 +174,11 @@ async fn settled_waits_for_delays_and_backoff() {
 #[tokio::test]
 async fn a_shutdown_ends_at_its_drain_deadline() {
     let bus = TestBus::builder("shop")
-        .configure(|bus| bus.drain(10 * SECOND).deadline(HOUR).dedup(DedupPolicy::off()))
+        .configure(|bus| {
+            bus.drain(10 * SECOND)
+                .deadline(HOUR)
+                .dedup(DedupPolicy::off())
+        })
         .build()
         .await
         .unwrap();

@@ -68,6 +68,7 @@ pub struct Encoded {
 #[error("{message}")]
 pub struct EncodeError {
     message: String,
+    non_finite: bool,
     #[source]
     source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -76,7 +77,19 @@ impl EncodeError {
     /// What could not be encoded and how to mend it.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), source: None }
+        Self { message: message.into(), non_finite: false, source: None }
+    }
+
+    /// A NaN or infinity, which JSON cannot carry; the text says where.
+    #[must_use]
+    pub fn non_finite(message: impl Into<String>) -> Self {
+        Self { non_finite: true, ..Self::new(message) }
+    }
+
+    /// Whether a NaN or infinity is the reason.
+    #[must_use]
+    pub fn is_non_finite(&self) -> bool {
+        self.non_finite
     }
 
     /// The serialiser's own error.

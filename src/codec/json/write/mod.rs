@@ -62,7 +62,7 @@ fn refuse(
     };
     match (problem, notes.refusal()) {
         (Err(panic), _) => EncodeError::new(format!("the serializer of {name} {}", safe(&panic))),
-        (_, Some(Refusal::NonFinite(value))) => EncodeError::new(format!(
+        (_, Some(Refusal::NonFinite(value))) => EncodeError::non_finite(format!(
             "{place} is {value}, which is not a finite number and has no JSON: check it before the emit, \
              or make the field an Option"
         )),
