@@ -53,10 +53,12 @@ pub(crate) fn safe(text: &str) -> String {
             out.write_char(c)
         };
         if written.is_err() {
-            out.0.truncate(floor_char_boundary(&out.0, MAX_ERROR - 3));
-            out.0.push('…');
             break;
         }
+    }
+    if out.0.len() > MAX_ERROR {
+        out.0.truncate(floor_char_boundary(&out.0, MAX_ERROR - '…'.len_utf8()));
+        out.0.push('…');
     }
     out.0
 }
@@ -90,7 +92,9 @@ fn needs_escape(c: char) -> bool {
 
 /// Masks what looks like a credential: the user info of a URL, and values named like secrets.
 fn redact(text: &str) -> String {
-    const NAMES: [&str; 6] = ["password", "passwd", "secret", "token", "api_key", "apikey"];
+    const NAMES: [&str; 7] =
+        ["password", "passwd", "pwd", "secret", "token", "api_key", "apikey"];
+    const SCHEMES: [&str; 2] = ["bearer ", "basic "];
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while !rest.is_empty() {
@@ -104,9 +108,18 @@ fn redact(text: &str) -> String {
             }
             continue;
         }
-        let name = NAMES.iter().find(|name| {
+        let begins_with = |name: &&str| {
             rest.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name))
-        });
+        };
+        // `Authorization: Bearer …`
+        if let Some(scheme) = SCHEMES.iter().find(|scheme| begins_with(scheme)) {
+            let (scheme, value) = rest.split_at(scheme.len());
+            out.push_str(scheme);
+            out.push_str("***");
+            rest = &value[end_of_value(value)..];
+            continue;
+        }
+        let name = NAMES.iter().find(|name| begins_with(name));
         if let Some(name) = name {
             let after = &rest[name.len()..];
             out.push_str(&rest[..name.len()]);
@@ -114,9 +127,7 @@ fn redact(text: &str) -> String {
             let value = after.trim_start_matches(['"', '\'', ' ']);
             if let Some(value) = value.strip_prefix(['=', ':']) {
                 let value = value.trim_start_matches(['"', '\'', ' ']);
-                let end = value
-                    .find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '&' | ',' | ';' | ')'))
-                    .unwrap_or(value.len());
+                let end = end_of_value(value);
                 if end > 0 {
                     out.push_str("=***");
                     rest = &value[end..];
@@ -129,6 +140,11 @@ fn redact(text: &str) -> String {
         rest = &rest[c.len_utf8()..];
     }
     out
+}
+
+fn end_of_value(text: &str) -> usize {
+    text.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '&' | ',' | ';' | ')'))
+        .unwrap_or(text.len())
 }
 
 fn floor_char_boundary(text: &str, at: usize) -> usize {
@@ -160,12 +176,13 @@ mod tests {
     #[test]
     fn error_text_is_cut_escaped_and_redacted() {
         let huge = safe(&"x".repeat(10_000_000));
-        assert!(huge.len() <= MAX_ERROR + 3 && huge.ends_with('…'), "{}", huge.len());
+        assert!(huge.len() <= MAX_ERROR && huge.ends_with('…'), "{}", huge.len());
         assert_eq!(safe("a\r\nb\u{1b}[31m\u{202e}"), "a\\u{d}\\u{a}b\\u{1b}[31m\\u{202e}");
         assert_eq!(safe("at amqp://bob:hunter2@host/x"), "at amqp://***@host/x");
         assert_eq!(safe("password=hunter2 left"), "password=*** left");
         assert_eq!(safe("{\"token\": \"abc\"}"), "{\"token=***\"}");
         assert_eq!(safe("password wrong"), "password wrong");
+        assert_eq!(safe("Authorization: Bearer abc, next"), "Authorization: Bearer ***, next");
         assert_eq!(Escaped("a\nb").to_string(), "a\\u{a}b");
     }
 

@@ -57,7 +57,7 @@ impl TryFrom<OrderPlacedV2> for OrderPlaced {
 }
 
 fn read<E: Event>(version: u32, json: &str) -> Result<E, DecodeError> {
-    E::from_version(version, &Body::json(json.as_bytes()))
+    E::from_version(version, &Body::new(json.as_bytes()))
 }
 
 #[test]

@@ -103,7 +103,8 @@ impl Bus {
     /// Waits until nothing is left to do: every event that was emitted, and every one that its
     /// handlers emitted, is in its final state, backoff and delays included.
     ///
-    /// Other processes' work on a broker is not waited for beyond what the groups of this bus
+    /// A group that was told to stop after a dead letter, and did, is not waited for; a paused one
+    /// is. Other processes' work on a broker is not waited for beyond what the groups of this bus
     /// have to handle.
     ///
     /// # Errors
@@ -163,7 +164,14 @@ impl Bus {
         }
         report.finished = finals(&groups) - before;
         match tokio::time::timeout(left(), core.transport.close(left())).await {
-            Ok(Ok(closed)) => report.unflushed = closed.unflushed,
+            Ok(Ok(closed)) => {
+                report.unflushed = closed.unflushed;
+                if !core.capabilities.durable {
+                    // What never left a queue in this process counts as well.
+                    let queued = closed.unsettled.saturating_sub(report.abandoned);
+                    report.handed_back = report.handed_back.max(queued);
+                }
+            }
             Ok(Err(error)) => report.errors.push(format!("transport: {}", chain(&error))),
             Err(_) => report.errors.push(String::from("transport: did not close in time")),
         }
@@ -200,7 +208,9 @@ impl Bus {
 
     /// Deliveries not final yet, over all groups; `None` while that is changing too fast to tell.
     async fn backlog(&self) -> Option<u64> {
-        let groups = self.registry().groups();
+        // A group that stopped after a dead letter has nothing left to do.
+        let mut groups = self.registry().groups();
+        groups.retain(|group| !group.core.counters.stats().stopped);
         let first = self.lags(&groups).await;
         let again = self.lags(&groups).await;
         // The same ends twice: nothing was published in between, so no cascade was missed.

@@ -39,7 +39,8 @@ use self::live::LiveGroup;
 use self::registry::{Registry, next_subscription, topic_of};
 use crate::Event;
 use crate::emit::{
-    Context, Emit, Heard, Inline, PublishError, Publisher, Receipt, Tap, try_emit,
+    Context, Emit, Heard, Inline, Limited, PublishError, Publisher, Receipt, Tap, call_plainly,
+    try_emit,
 };
 use crate::handler::{AnyHandler, EventArg, Handler, Listener, Wanted};
 use crate::pipeline::{DeadLetters, Middleware, Watchdog, Watched};
@@ -203,9 +204,11 @@ impl Bus {
     ) -> Subscription {
         let slot = self.slot::<E>();
         let subscription = next_subscription();
-        if times != Some(0) {
-            let heard = Heard::new(subscription, site);
-            slot.add_listener(Arc::new(Inline::new(heard, times, listener)));
+        let heard = Heard::new(subscription, site);
+        match times {
+            None => slot.add_listener(Arc::new(Inline::new(heard, listener))),
+            Some(0) => {}
+            Some(times) => slot.add_listener(Arc::new(Limited::new(heard, times, listener))),
         }
         Subscription::listener(self, slot, subscription)
     }
@@ -299,7 +302,12 @@ impl Bus {
     /// waiting can bring, and with a publish middleware.
     #[inline]
     pub fn try_emit<E: Event>(&self, event: E) -> Result<Receipt, PublishError<E>> {
-        self.with_slot(|cached: &CachedSlot<E>| try_emit(&cached.slot, &cached.snapshot, event))
+        self.with_slot(|cached: &CachedSlot<E>| {
+            match call_plainly(&cached.slot, &cached.snapshot, &event) {
+                Some(receipt) => Ok(receipt),
+                None => try_emit(&cached.slot, &cached.snapshot, event),
+            }
+        })
     }
 
     /// Emits many events, in order, up to 1,024 of them in flight at once; one result per event,

@@ -10,8 +10,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::slot::Slot;
 use crate::Event;
-use crate::emit::{Firing, Heard, Listening, guarded};
-use crate::handler::Outcome;
+use crate::emit::{Firing, Heard, Listening};
 
 /// What an [`EventStream`] does when its reader is slower than the emits: a listener cannot make
 /// them wait.
@@ -173,7 +172,7 @@ impl<E> State<E> {
 
 impl<E: Event> Listening<E> for Buffer<E> {
     fn hear(&self, firing: &Firing<'_, E>) {
-        let Some(event) = firing.shared else {
+        let Some(event) = firing.shared.filter(|_| !self.heard.is_removed()) else {
             return;
         };
         let waker = {
@@ -272,12 +271,7 @@ impl<E: Event> Listening<E> for Wanted<E> {
         let Some(event) = firing.shared else {
             return;
         };
-        let mut fits = false;
-        guarded(firing.slot, &self.heard, || {
-            fits = (self.predicate)(event);
-            Outcome::Done
-        });
-        if !fits {
+        if self.heard.is_removed() || !(self.predicate)(event) {
             return;
         }
         let waker = {

@@ -9,8 +9,7 @@ use tidings_transport::{BoxFuture, EventId, Headers, Name};
 
 use super::context::Current;
 use super::error::{PublishError, Returned};
-use super::listen::{Firing, fire};
-use super::publish::{Step, is_plain_call, try_now};
+use super::publish::{Step, call_plainly, try_now};
 use super::receipt::Receipt;
 use crate::bus::{Bus, CachedSlot};
 use crate::Event;
@@ -52,11 +51,13 @@ pub(crate) struct Options {
 }
 
 impl<'a, E: Event> Emit<'a, E> {
+    #[inline]
     fn new(bus: &'a Bus, event: Returned<E>) -> Self {
         let cause = Current::capture(&*bus.core().clock).map(Box::new);
         Self { bus, event, cause, options: None }
     }
 
+    #[inline]
     pub(crate) fn first(bus: &'a Bus, event: E) -> Self {
         Self::new(bus, Returned::Owned(event))
     }
@@ -103,23 +104,17 @@ impl<'a, E: Event> Emit<'a, E> {
         self.options.get_or_insert_default()
     }
 
+    #[inline]
     pub(crate) fn step(self) -> Step<E> {
         self.bus.with_slot(|cached: &CachedSlot<E>| {
             let snapshot = &cached.snapshot;
-            match (self.event, &self.cause, &self.options) {
-                (Returned::Owned(event), None, None) if is_plain_call(snapshot) => {
-                    let firing = Firing { event: &event, shared: None, slot: &cached.slot };
-                    let id = fire(&snapshot.listeners, &firing, None);
-                    Step::Ended(Ok(Receipt::local(id)))
-                }
-                (event, _, _) => try_now(
-                    &cached.slot,
-                    snapshot,
-                    event,
-                    self.cause.map(|cause| *cause),
-                    self.options,
-                ),
+            if let (Returned::Owned(event), None, None) = (&self.event, &self.cause, &self.options)
+                && let Some(receipt) = call_plainly(&cached.slot, snapshot, event)
+            {
+                return Step::Ended(Ok(receipt));
             }
+            let cause = self.cause.map(|cause| *cause);
+            try_now(&cached.slot, snapshot, self.event, cause, self.options)
         })
     }
 }

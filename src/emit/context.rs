@@ -93,9 +93,14 @@ pub(crate) struct Current {
 
 const LISTENING: u8 = 1;
 const HANDLING: u8 = 2;
+/// `HEARD` belongs to the event whose listeners run.
+const KNOWN: u8 = 4;
+/// `DEFERRED` is not empty.
+const WAITING: u8 = 8;
 
 thread_local! {
-    /// Which of the slots below are in use. No destructor, so reading it is one load.
+    /// Which of the slots below are in use. No destructor, so reading it is one load; the slots
+    /// have one and are touched only where a flag says so.
     static FLAGS: Cell<u8> = const { Cell::new(0) };
     static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
     /// The event whose listeners run, if its metadata was known or asked for.
@@ -120,15 +125,20 @@ impl Current {
     }
 
     /// What an emit at this point of the program continues.
+    #[inline]
     pub(crate) fn capture(clock: &dyn Clock) -> Option<Self> {
-        let flags = FLAGS.get();
+        match FLAGS.get() {
+            0 => None,
+            flags => Self::captured(flags, clock),
+        }
+    }
+
+    #[inline(never)]
+    fn captured(flags: u8, clock: &dyn Clock) -> Option<Self> {
         if flags & LISTENING != 0 {
             return Some(heard(clock));
         }
-        if flags & HANDLING != 0 {
-            return outer();
-        }
-        None
+        outer()
     }
 }
 
@@ -158,9 +168,18 @@ pub(crate) fn running_handler() -> Option<(u64, u64, Name)> {
 }
 
 fn heard(clock: &dyn Clock) -> Current {
-    HEARD
-        .try_with(|heard| heard.borrow_mut().get_or_insert_with(|| begin(clock)).clone())
-        .unwrap_or_else(|_| begin(clock))
+    let flags = FLAGS.get();
+    let known = HEARD.try_with(|heard| {
+        let mut heard = heard.borrow_mut();
+        if flags & KNOWN == 0 {
+            *heard = None;
+        }
+        heard.get_or_insert_with(|| begin(clock)).clone()
+    });
+    if known.is_ok() {
+        FLAGS.set(flags | KNOWN);
+    }
+    known.unwrap_or_else(|_| begin(clock))
 }
 
 /// The metadata of an event that nobody had asked for before.
@@ -188,17 +207,31 @@ fn begin(clock: &dyn Clock) -> Current {
 #[inline]
 pub(crate) fn listen(known: Option<Current>, fire: impl FnOnce()) -> Option<EventId> {
     let outer = FLAGS.get();
-    FLAGS.set(outer | LISTENING);
     // Restores even if a listener's own drop code unwinds.
     let _restore = Restore(outer);
-    let had_known = known.is_some();
-    if had_known {
-        let _ = HEARD.try_with(|heard| heard.replace(known));
+    FLAGS.set(outer & !KNOWN | LISTENING);
+    if known.is_some() && HEARD.try_with(|heard| heard.replace(known)).is_ok() {
+        FLAGS.set(outer | LISTENING | KNOWN);
     }
     fire();
-    let made = HEARD.try_with(RefCell::take).ok().flatten().map(|heard| heard.event);
+    match FLAGS.get() & (KNOWN | WAITING) {
+        0 => None,
+        _ => heard_out(outer),
+    }
+}
+
+/// What is left to do after listeners that asked for metadata or emitted.
+#[inline(never)]
+fn heard_out(outer: u8) -> Option<EventId> {
+    let flags = FLAGS.get();
+    FLAGS.set(flags & !KNOWN);
+    let made = match flags & KNOWN {
+        0 => None,
+        _ => HEARD.try_with(RefCell::take).ok().flatten().map(|heard| heard.event),
+    };
     if outer & LISTENING == 0 {
         drain_deferred();
+        FLAGS.set(FLAGS.get() & !WAITING);
     }
     made
 }
@@ -215,7 +248,7 @@ struct Restore(u8);
 impl Drop for Restore {
     #[inline]
     fn drop(&mut self) {
-        FLAGS.set(self.0);
+        FLAGS.set(self.0 | FLAGS.get() & WAITING);
     }
 }
 
@@ -226,6 +259,7 @@ pub(crate) fn can_defer() -> bool {
 
 /// Puts the listeners of an event that a listener emitted behind those that run now.
 pub(crate) fn defer(fire: impl FnOnce() + 'static) {
+    FLAGS.set(FLAGS.get() | WAITING);
     DEFERRED.with_borrow_mut(|deferred| deferred.push_back(Box::new(fire)));
 }
 

@@ -1,4 +1,5 @@
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use crate::Event;
 
 /// What listens to events of one type inside an emit.
 pub(crate) trait Listening<E: Event>: Send + Sync {
+    /// Hears the event, unless it was removed: a snapshot may be older than an `off`, and one
+    /// removed before its turn is skipped. What panics in here is caught by [`fire`].
     fn hear(&self, firing: &Firing<'_, E>);
     fn heard(&self) -> &Heard;
     /// Whether it keeps the event, so that the emit must share it.
@@ -60,46 +63,83 @@ pub(crate) fn fire<E: Event>(
     known: Option<Current>,
 ) -> Option<EventId> {
     context::listen(known, || {
-        for listener in listeners {
-            // A snapshot may be older than an `off`: one removed before its turn is skipped.
-            if !listener.heard().is_removed() {
+        let next = Cell::new(0);
+        // One guard around all of them is entered again behind the one that panicked.
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
+            while let Some(listener) = listeners.get(next.get()) {
+                next.set(next.get() + 1);
                 listener.hear(firing);
+            }
+        })) {
+            if let Some(listener) = listeners.get(next.get() - 1) {
+                complain(firing.slot, listener.heard(), Err(panic));
             }
         }
     })
 }
 
-/// A listener closure, for ever or for a number of events.
+/// A listener closure.
 pub(crate) struct Inline<L> {
     heard: Heard,
-    /// `None`: for ever.
-    remaining: Option<AtomicUsize>,
     listener: L,
 }
 
 impl<L> Inline<L> {
-    pub(crate) fn new(heard: Heard, times: Option<usize>, listener: L) -> Self {
-        Self { heard, remaining: times.map(AtomicUsize::new), listener }
+    pub(crate) fn new(heard: Heard, listener: L) -> Self {
+        Self { heard, listener }
     }
 }
 
 impl<E: Event, L: Listener<E>> Listening<E> for Inline<L> {
     #[inline]
     fn hear(&self, firing: &Firing<'_, E>) {
-        if let Some(remaining) = &self.remaining {
-            let left = remaining
-                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1));
-            match left {
-                Ok(1) => firing.slot.remove_listener(self.heard.subscription),
-                Ok(_) => {}
-                Err(_) => return,
+        if !self.heard.is_removed() {
+            let outcome = self.listener.hear(firing.event);
+            if !matches!(outcome, Outcome::Done) {
+                complain(firing.slot, &self.heard, Ok(outcome));
             }
         }
-        guarded(firing.slot, &self.heard, || self.listener.hear(firing.event));
     }
 
     fn heard(&self) -> &Heard {
         &self.heard
+    }
+}
+
+/// A listener closure for a number of events.
+pub(crate) struct Limited<L> {
+    inline: Inline<L>,
+    remaining: AtomicUsize,
+}
+
+impl<L> Limited<L> {
+    pub(crate) fn new(heard: Heard, times: usize, listener: L) -> Self {
+        Self { inline: Inline::new(heard, listener), remaining: AtomicUsize::new(times) }
+    }
+}
+
+impl<E: Event, L: Listener<E>> Listening<E> for Limited<L> {
+    fn hear(&self, firing: &Firing<'_, E>) {
+        if self.inline.heard.is_removed() {
+            return;
+        }
+        let left = self
+            .remaining
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1));
+        match left {
+            // Removed before it runs; so its own flag no longer counts.
+            Ok(1) => firing.slot.remove_listener(self.inline.heard.subscription),
+            Ok(_) => {}
+            Err(_) => return,
+        }
+        let outcome = self.inline.listener.hear(firing.event);
+        if !matches!(outcome, Outcome::Done) {
+            complain(firing.slot, &self.inline.heard, Ok(outcome));
+        }
+    }
+
+    fn heard(&self) -> &Heard {
+        &self.inline.heard
     }
 }
 
@@ -111,15 +151,15 @@ pub(crate) struct TapListener {
 
 impl<E: Event> Listening<E> for TapListener {
     fn hear(&self, firing: &Firing<'_, E>) {
-        guarded(firing.slot, &self.heard, || {
-            (self.tap)(&Tap {
-                event: firing.event,
-                name: E::NAME,
-                version: E::VERSION,
-                topic: &firing.slot.kind().topic,
-                id: &|| context::heard_id(&*firing.slot.core().clock),
-            });
-            Outcome::Done
+        if self.heard.is_removed() {
+            return;
+        }
+        (self.tap)(&Tap {
+            event: firing.event,
+            name: E::NAME,
+            version: E::VERSION,
+            topic: &firing.slot.kind().topic,
+            id: &|| context::heard_id(&*firing.slot.core().clock),
         });
     }
 
@@ -129,15 +169,8 @@ impl<E: Event> Listening<E> for TapListener {
 }
 
 /// An error or panic of a listener reaches neither the emitter nor its neighbours.
-#[inline]
-pub(crate) fn guarded<E: Event>(slot: &Slot<E>, heard: &Heard, listen: impl FnOnce() -> Outcome) {
-    match catch_unwind(AssertUnwindSafe(listen)) {
-        Ok(Outcome::Done) => {}
-        other => complain(slot, heard, other),
-    }
-}
-
 #[cold]
+#[inline(never)]
 fn complain<E: Event>(slot: &Slot<E>, heard: &Heard, ended: Result<Outcome, Box<dyn Any + Send>>) {
     let error = match ended {
         Ok(Outcome::Done) => return,

@@ -19,5 +19,6 @@ pub use receipt::Receipt;
 
 pub(crate) use completion::Completions;
 pub(crate) use context::{Current, Entered, running_handler};
-pub(crate) use listen::{Firing, Heard, Inline, Listening, TapListener, guarded};
+pub(crate) use listen::{Firing, Heard, Inline, Limited, Listening, TapListener};
+pub(crate) use publish::call_plainly;
 pub(crate) use publisher::try_emit;

@@ -90,8 +90,21 @@ fn failed<E>(error: tidings_transport::PublishError, id: EventId, event: Arc<E>)
 /// Whether an emit here and now is nothing but a call of listeners: no group, no context, no
 /// middleware, no trace.
 #[inline]
-pub(crate) fn is_plain_call<E: Event>(snapshot: &Snapshot<E>) -> bool {
+fn is_plain_call<E: Event>(snapshot: &Snapshot<E>) -> bool {
     snapshot.plain && snapshot.interest.is_none() && !context::is_listening() && !tracing_is_on()
+}
+
+/// Calls the listeners, if that is all there is to do.
+#[inline]
+pub(crate) fn call_plainly<E: Event>(
+    slot: &Slot<E>,
+    snapshot: &Snapshot<E>,
+    event: &E,
+) -> Option<Receipt> {
+    is_plain_call(snapshot).then(|| {
+        let firing = Firing { event, shared: None, slot };
+        Receipt::local(fire(&snapshot.listeners, &firing, None))
+    })
 }
 
 /// Emits as far as that needs no waiting.

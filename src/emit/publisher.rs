@@ -7,8 +7,7 @@ use tidings_transport::Reason;
 use super::builder::Emit;
 use super::context::Current;
 use super::error::{PublishError, Returned};
-use super::listen::{Firing, fire};
-use super::publish::{Step, is_plain_call, try_now};
+use super::publish::{Step, call_plainly, try_now};
 use super::receipt::Receipt;
 use crate::bus::{Bus, Slot, Snapshot};
 use crate::Event;
@@ -61,11 +60,9 @@ impl<E: Event> Publisher<E> {
             Some(snapshot) if snapshot.generation == self.slot.generation() => snapshot,
             _ => self.slot.snapshot(),
         };
-        let result = if is_plain_call(&snapshot) {
-            let firing = Firing { event: &event, shared: None, slot: &self.slot };
-            Ok(Receipt::local(fire(&snapshot.listeners, &firing, None)))
-        } else {
-            try_emit(&self.slot, &snapshot, event)
+        let result = match call_plainly(&self.slot, &snapshot, &event) {
+            Some(receipt) => Ok(receipt),
+            None => try_emit(&self.slot, &snapshot, event),
         };
         self.cached.set(Some(snapshot));
         result
@@ -85,6 +82,7 @@ impl<E: Event> fmt::Debug for Publisher<E> {
 }
 
 /// An emit that may not wait.
+#[inline(never)]
 pub(crate) fn try_emit<E: Event>(
     slot: &Arc<Slot<E>>,
     snapshot: &Snapshot<E>,

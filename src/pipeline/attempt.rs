@@ -90,10 +90,20 @@ async fn handler<I: Invoke>(
 /// `None` when the deadline passed. A future that is ready at its first poll costs no timer.
 async fn within<F: Future>(deadline: Duration, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
-    if let Poll::Ready(output) = poll_fn(|task| Poll::Ready(future.as_mut().poll(task))).await {
-        return Some(output);
-    }
-    tokio::time::timeout(deadline, future).await.ok()
+    let mut timer = pin!(None);
+    poll_fn(|task| {
+        if let Poll::Ready(output) = future.as_mut().poll(task) {
+            return Poll::Ready(Some(output));
+        }
+        if timer.is_none() {
+            timer.set(Some(tokio::time::sleep(deadline)));
+        }
+        match timer.as_mut().as_pin_mut() {
+            Some(timer) => timer.poll(task).map(|()| None),
+            None => Poll::Pending,
+        }
+    })
+    .await
 }
 
 async fn caught<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {

@@ -13,6 +13,7 @@ use super::job::Intake;
 use super::trace;
 use crate::bus::{BusCore, GroupCore};
 use crate::handler::HandlerInfo;
+use crate::text::safe;
 
 /// Why an event was dead-lettered; its text is the header `tidings-reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -136,9 +137,9 @@ fn compose(
     };
     set(header::REASON, cause.reason.to_string());
     let lost_key = inbound.key.as_ref().filter(|key| key.len() > MAX_KEPT).map(|key| {
-        format!("; its key of {} bytes is over the {MAX_KEPT} that are kept", key.len())
+        format!("(its key of {} bytes is over the {MAX_KEPT} that are kept) ", key.len())
     });
-    set(header::ERROR, format!("{}{}", cause.error, lost_key.as_deref().unwrap_or_default()));
+    set(header::ERROR, safe(&format!("{}{}", lost_key.as_deref().unwrap_or(""), cause.error)));
     set(header::HANDLER, handler_name.to_string());
     set(header::GROUP, group.name.to_string());
     set(header::ATTEMPTS, cause.attempts.to_string());

@@ -78,6 +78,9 @@ async fn run<I: Invoke>(entry: &Entry<I>, job: &Job, made: &mut u32) -> Verdict 
             return dead::letter(group, Some(&entry.info), job.intake(), cause).await;
         }
     };
+    if let Some(cause) = crash_loop(group, job) {
+        return dead::letter(group, Some(&entry.info), job.intake(), cause).await;
+    }
     let claimed = match claim(entry, job, &mut slot).await {
         Claimed::Unneeded => None,
         Claimed::First(guard) => Some(guard),
@@ -97,6 +100,21 @@ async fn run<I: Invoke>(entry: &Entry<I>, job: &Job, made: &mut u32) -> Verdict 
         }
     }
     verdict
+}
+
+/// How many deliveries beyond its attempts an event gets. Some are no fault of its own: each
+/// restart of a program gives back what it held.
+const MOST_RETURNS: u32 = 100;
+
+/// Whether an event came back so often that its handler must be what ends the process (contract
+/// R1, misuse 70): a crash leaves no failed attempt behind, only another delivery.
+fn crash_loop(group: &GroupCore, job: &Job) -> Option<Cause> {
+    let deliveries = job.message().origination.attempt;
+    let most = group.settings.retry.attempts.saturating_add(MOST_RETURNS);
+    (deliveries > most).then(|| {
+        let text = format!("delivered {deliveries} times without an end, the limit is {most}");
+        Cause::new(Reason::Handler("crash_loop"), text, deliveries)
+    })
 }
 
 enum Claimed {

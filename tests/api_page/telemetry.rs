@@ -137,6 +137,7 @@ async fn a_failure_line_names_event_id_handler_group_attempt_and_correlation() {
                 assert_eq!(line.field(name), value, "{name} of {line:?}");
             }
         }
+        assert_eq!((failures[0].level, dead[0].level), (tracing::Level::WARN, tracing::Level::ERROR));
         assert_eq!(failures[0].field("class"), "transient");
         assert_ne!(failures[0].field("retry_in"), "");
         assert_eq!(dead[0].field("reason"), "exhausted");

@@ -158,3 +158,47 @@ async fn starting_twice_is_harmless_and_checks_everything_at_once() {
         assert!(error.to_string().contains("concurrency is 0"), "{error}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_never_left_a_queue_is_reported() {
+    for (url, world) in World::all() {
+        let bus = world.builder().drain(Duration::from_secs(5)).build().await.unwrap();
+        let log = Log::default();
+        bus.with(log.clone()).on(async |log: Log<u32>, event: Step| {
+            log.push(event.number);
+        });
+        bus.emit(step("k", 0)).await.unwrap();
+        bus.emit(step("k", 1)).after(Duration::from_secs(3_600)).await.unwrap();
+        bus.emit(step("j", 2)).after(Duration::from_secs(3)).await.unwrap();
+        let error = bus.shutdown().await.unwrap_err();
+        let report = error.report().unwrap();
+        assert_eq!((report.handed_back, report.abandoned), (1, 0), "{url}: {report}");
+        assert_eq!(log.all(), [0, 2], "{url}: what was due in time was handled");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_bus_of_the_service_finds_what_was_handed_back() {
+    for (url, world) in World::all() {
+        let log = Log::default();
+        for failing in [true, false] {
+            let bus = world.bus().await;
+            bus.with(log.clone()).on(move |log: Log<(bool, u32)>, event: Delivery<Step>| async move {
+                log.push((failing, event.number));
+                if failing && event.number == 1 { Err("not here") } else { Ok(()) }
+            });
+            if failing {
+                for number in 0..3 {
+                    bus.emit(step("k", number)).await.unwrap();
+                }
+                until("the second one failed", || log.len() == 2).await;
+                assert!(bus.shutdown().await.is_err(), "{url}");
+            } else {
+                bus.settled().await.unwrap();
+                bus.shutdown().await.unwrap();
+            }
+        }
+        let second: Vec<u32> = log.all().into_iter().filter(|(f, _)| !f).map(|(_, n)| n).collect();
+        assert_eq!(second, [1, 2], "{url}: in order, and nothing that was done before");
+    }
+}

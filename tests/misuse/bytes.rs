@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tidings::memory::Memory;
 use tidings::transport::{Name, Payload};
 use tidings::Event;
 use tokio::sync::mpsc;

@@ -117,6 +117,8 @@ async fn row_43_off_the_runtime_try_emit_is_the_variant_that_never_waits() {
     assert_conserved(&bus, 1);
 }
 
+type Gate = std::sync::Arc<tokio::sync::Mutex<Option<tokio::sync::oneshot::Receiver<()>>>>;
+
 /// contract: S3, a draining handler may emit; the closed bus is no failed attempt of it
 #[tokio::test]
 async fn row_43_a_handler_may_emit_while_the_bus_drains() {
@@ -124,9 +126,9 @@ async fn row_43_a_handler_may_emit_while_the_bus_drains() {
     let (calls, (go, gate)) = (Calls::default(), tokio::sync::oneshot::channel::<()>());
     let gate = std::sync::Arc::new(tokio::sync::Mutex::new(Some(gate)));
     bus.with((bus.clone(), calls.clone(), gate)).on(
-        async |(bus, calls, gate): (Bus, Calls, std::sync::Arc<tokio::sync::Mutex<_>>), order: Order| {
+        async |(bus, calls, gate): (Bus, Calls, Gate), order: Order| {
             calls.one();
-            let first: Option<tokio::sync::oneshot::Receiver<()>> = gate.lock().await.take();
+            let first = gate.lock().await.take();
             if let Some(gate) = first {
                 let _ = gate.await;
                 bus.emit(Order { cents: 0, ..order }).await.unwrap();

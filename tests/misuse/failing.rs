@@ -290,6 +290,22 @@ async fn row_70_after_more_crashes_than_attempts_one_is_left() {
     assert_conserved(&bus, 1);
 }
 
+/// Nothing that comes back for ever is delivered for ever.
+#[tokio::test]
+async fn row_70_a_crash_loop_ends_in_the_dead_letters() {
+    let memory = Memory::new();
+    crash(&memory, 105).await;
+    let (_, bus) = shop_with(memory, |bus| bus.retry(quick().attempts(5))).await;
+    let calls = crate::kit::counting(&bus);
+    settled(&bus).await;
+    let letters = dead(&bus).await;
+    assert_eq!((calls.count(), letters.len()), (0, 1));
+    assert_eq!((letters[0].reason(), letters[0].attempts()), ("crash_loop", 106));
+    assert!(letters[0].error().contains("the limit is 105"), "{}", letters[0].error());
+    assert_eq!(letters[0].bytes(), r#"{"order":"ord-1","cents":100}"#);
+    assert_conserved(&bus, 1);
+}
+
 /// Publishes one order and takes it `times` times without settling it.
 async fn crash(memory: &Memory, times: usize) {
     use tidings::transport::{Consumer, GroupTopology, Mode, Start, Subscribe, Topics, Transport};

@@ -188,8 +188,15 @@ pub(crate) struct Logs {
     _guard: tracing::subscriber::DefaultGuard,
 }
 
+/// See [`Logs::lines`].
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
 
 impl Logs {
     pub(crate) fn capture() -> Self {
@@ -204,7 +211,12 @@ impl Logs {
     }
 
     pub(crate) fn text(&self) -> String {
-        String::from_utf8(self.lines.0.lock().unwrap().clone()).unwrap()
+        self.lines.text()
+    }
+
+    /// The same lines, for another thread.
+    pub(crate) fn lines(&self) -> Lines {
+        self.lines.clone()
     }
 
     /// The lines that contain a text.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tidings::memory::Memory;
 use tidings::transport::{HeaderError, Headers, Name, Reason};
-use tidings::{Bus, Delivery, Event};
+use tidings::{Bus, Delivery, Event, PublishError};
 use tokio::sync::mpsc;
 
 use crate::kit::{
@@ -57,53 +57,31 @@ async fn row_34_a_large_local_value_is_moved_and_can_be_dead_lettered() {
     assert_conserved(&bus, 2);
 }
 
-async fn refused_header(bus: &Bus, name: &'static str, value: &[u8]) -> Reason {
-    let value = Bytes::copy_from_slice(value);
-    let error = bus.emit(order(1)).header(Name::from_static(name), value).await.unwrap_err();
+async fn refused_header(bus: &Bus, name: &str) -> PublishError<Order> {
+    let error = bus.emit(order(1)).header(name, "x").await.unwrap_err();
     assert!(error.is_not_published(), "{name:?}");
     assert_eq!(error.event(), &order(1), "handed back");
-    match error.into_event() {
-        Ok(event) => assert_eq!(event, order(1)),
-        Err(shared) => assert_eq!(*shared, order(1)),
-    }
-    bus.emit(order(1)).header(Name::from_static(name), "x").await.unwrap_err().into_reason()
+    error
 }
-
-/// The reason, by value: what the rows look at.
-trait IntoReason {
-    fn into_reason(self) -> Reason;
-}
-
-impl IntoReason for tidings::PublishError<Order> {
-    fn into_reason(self) -> Reason {
-        match self.reason() {
-            Reason::Header(error) => Reason::Header(error.clone()),
-            Reason::Invalid(text) => Reason::Invalid(text.clone()),
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-const LONG: &str = "hhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhh";
 
 #[tokio::test]
 async fn row_35_header_names_that_no_transport_carries_are_refused() {
     let (_, bus) = shop().await;
     let calls = counting(&bus);
-    assert_eq!(LONG.len(), 256);
-    for name in ["", "a\rb", "a\nb", "a\0b", "a\u{1b}b", LONG] {
-        match refused_header(&bus, name, b"x").await {
+    let long = "h".repeat(256);
+    for name in ["", "a\rb", "a\nb", "a\0b", "a\u{1b}b", &long] {
+        match refused_header(&bus, name).await.reason() {
             Reason::Header(HeaderError::Name(named)) => assert_eq!(named, name),
             other => panic!("{name:?}: {other:?}"),
         }
     }
-    match refused_header(&bus, "tidings-attempts", b"0").await {
+    match refused_header(&bus, "tidings-attempts").await.reason() {
         Reason::Invalid(why) => {
             assert!(why.contains("\"tidings-attempts\"") && why.contains("reserved"), "{why}");
         }
         other => panic!("{other:?}"),
     }
-    bus.emit(order(2)).header(&LONG[..255], "x").await.unwrap();
+    bus.emit(order(2)).header(&long[..255], "x").await.unwrap();
     settled(&bus).await;
     assert_eq!(calls.count(), 1, "the bus lives on");
     assert_conserved(&bus, 1);

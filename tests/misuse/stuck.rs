@@ -61,13 +61,13 @@ fn block_until(reported: &AtomicBool) {
 
 /// A handler that blocks until the report is there: at its first poll, or after an await.
 async fn blocks(after_an_await: bool) {
-    let logs = Logs::capture_everywhere();
+    let logs = Logs::capture();
     let (_, bus) = shop().await;
     let reported = Arc::new(AtomicBool::new(false));
     let group = bus.group("blocking");
     let calls = Calls::default();
-    group.with((reported.clone(), calls.clone())).named("spins").on(
-        async move |(reported, calls): (Arc<AtomicBool>, Calls), order: Order| {
+    group.with((reported.clone(), calls.clone(), after_an_await)).named("spins").on(
+        async |(reported, calls, after_an_await): (Arc<AtomicBool>, Calls, bool), order: Order| {
             if order.order == "ord-1" {
                 if after_an_await {
                     tokio::task::yield_now().await;
