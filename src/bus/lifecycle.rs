@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tidings_transport::{ErrorKind, Name, Topology};
+use tidings_transport::{ErrorKind, Topology};
 use tokio::time::Instant;
 
 use super::error::{RunError, ShutdownError, StartError, WouldDeadlock};
@@ -298,31 +298,5 @@ impl Signals {
         }
         #[cfg(not(unix))]
         let _ = tokio::signal::ctrl_c().await;
-    }
-}
-
-/// How a bus is put together, for people: see [`Bus::explain`].
-#[derive(Clone, Debug)]
-pub struct Explain {
-    pub(super) service: Name,
-    pub(super) transport: &'static str,
-    pub(super) health: String,
-    pub(super) lines: Vec<String>,
-    pub(super) problems: Vec<String>,
-}
-
-impl Explain {
-    /// Everything that `start` would refuse.
-    #[must_use]
-    pub fn problems(&self) -> &[String] {
-        &self.problems
-    }
-}
-
-impl fmt::Display for Explain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "bus {} on {} ({})", self.service, self.transport, self.health)?;
-        self.lines.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
-        self.problems.iter().try_for_each(|problem| writeln!(f, "  problem: {problem}"))
     }
 }

@@ -4,8 +4,10 @@ mod builder;
 mod config;
 mod core;
 mod error;
+mod explain;
 mod group;
 mod lifecycle;
+mod listening;
 mod live;
 mod registry;
 mod slot;
@@ -18,7 +20,8 @@ pub use builder::BusBuilder;
 pub use config::{AfterDeadLetter, Mapping};
 pub use error::{BuildError, RunError, ShutdownError, StartError, WouldDeadlock};
 pub use group::{Group, WithState};
-pub use lifecycle::{Explain, ShutdownReport};
+pub use explain::Explain;
+pub use lifecycle::ShutdownReport;
 pub use stream::{EventStream, Lagged, NeverCame, Overflow, WaitFor};
 pub use subscription::Subscription;
 
@@ -29,20 +32,18 @@ pub(crate) use slot::{CachedSlot, Slot, Snapshot};
 
 use std::any::TypeId;
 use std::fmt;
-use std::panic::Location;
 use std::sync::Arc;
 
 use futures::StreamExt;
 use tidings_transport::Name;
 
 use self::live::LiveGroup;
-use self::registry::{Registry, next_subscription, topic_of};
+use self::registry::{Registry, topic_of};
 use crate::Event;
 use crate::emit::{
-    Context, Emit, Heard, Inline, Limited, PublishError, Publisher, Receipt, Tap, call_plainly,
-    try_emit,
+    Context, Emit, PublishError, Publisher, Receipt, call_plainly, try_emit,
 };
-use crate::handler::{AnyHandler, EventArg, Handler, Listener, Wanted};
+use crate::handler::{AnyHandler, EventArg, Handler, Wanted};
 use crate::pipeline::{DeadLetters, Middleware, Watchdog, Watched};
 
 /// A typed event bus: register handlers per type, emit.
@@ -176,105 +177,6 @@ impl Bus {
         Group::own(self).on_pattern(pattern, handler)
     }
 
-    /// Registers a listener: sync, inline in the emit, in registration order, after the publish is
-    /// Ok. It sees this process's emits on every transport; it neither settles nor retries. Its
-    /// error or panic is logged and reaches neither the emitter nor its neighbours.
-    #[track_caller]
-    pub fn listen<E: Event, L: Listener<E>>(&self, listener: L) -> Subscription {
-        self.listen_times(None, listener, Location::caller())
-    }
-
-    /// A [`listen`](Self::listen) for one event; it is removed before it runs.
-    #[track_caller]
-    pub fn once<E: Event, L: Listener<E>>(&self, listener: L) -> Subscription {
-        self.listen_times(Some(1), listener, Location::caller())
-    }
-
-    /// A [`listen`](Self::listen) for this many events; before the last one it is removed.
-    #[track_caller]
-    pub fn many<E: Event, L: Listener<E>>(&self, times: usize, listener: L) -> Subscription {
-        self.listen_times(Some(times), listener, Location::caller())
-    }
-
-    fn listen_times<E: Event, L: Listener<E>>(
-        &self,
-        times: Option<usize>,
-        listener: L,
-        site: &'static Location<'static>,
-    ) -> Subscription {
-        let slot = self.slot::<E>();
-        let subscription = next_subscription();
-        let heard = Heard::new(subscription, site);
-        match times {
-            None => slot.add_listener(Arc::new(Inline::new(heard, listener))),
-            Some(0) => {}
-            Some(times) => slot.add_listener(Arc::new(Limited::new(heard, times, listener))),
-        }
-        Subscription::listener(self, slot, subscription)
-    }
-
-    /// Registers a tap: a listener over all types.
-    #[track_caller]
-    pub fn on_any(&self, tap: impl Fn(&Tap<'_>) + Send + Sync + 'static) -> Subscription {
-        let subscription = next_subscription();
-        let heard = Arc::new(Heard::new(subscription, Location::caller()));
-        self.registry().add_tap(heard, Arc::new(tap));
-        Subscription::tap(self, subscription)
-    }
-
-    /// This process's emits of one type as a stream, from now on.
-    ///
-    /// It is bounded: set [`capacity`](EventStream::capacity) and
-    /// [`overflow`](EventStream::overflow). A reader that is too slow is told how many events it
-    /// missed; a stream never makes an emit wait.
-    ///
-    /// ```
-    /// # use tidings::{Bus, Event, Overflow};
-    /// # use futures::StreamExt;
-    /// # use serde::{Deserialize, Serialize};
-    /// # #[derive(Debug, Clone, Serialize, Deserialize, Event)]
-    /// # #[event(name = "order.placed", version = 1)]
-    /// # struct OrderPlaced { order_id: String }
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let bus = Bus::builder("order-service").build().await?;
-    /// let mut orders = bus.stream::<OrderPlaced>().capacity(16).overflow(Overflow::DropOldest);
-    /// bus.emit(OrderPlaced { order_id: "ord-1".into() }).await?;
-    /// let order = orders.next().await.unwrap()?;
-    /// assert_eq!(order.order_id, "ord-1");
-    /// # Ok(()) }
-    /// ```
-    #[track_caller]
-    pub fn stream<E: Event>(&self) -> EventStream<E> {
-        EventStream::new(self.slot::<E>(), Heard::new(next_subscription(), Location::caller()))
-    }
-
-    /// The first event from now on that fits. It listens from this call on, not only once it is
-    /// awaited; put a `tokio::time::timeout` around it where the event may never come.
-    ///
-    /// ```
-    /// # use tidings::{Bus, Event};
-    /// # use serde::{Deserialize, Serialize};
-    /// # #[derive(Debug, Clone, Serialize, Deserialize, Event)]
-    /// # #[event(name = "order.placed", version = 1)]
-    /// # struct OrderPlaced { order_id: String }
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let bus = Bus::builder("order-service").build().await?;
-    /// let placed = bus.wait_for(|order: &OrderPlaced| order.order_id == "ord-1");
-    /// bus.emit(OrderPlaced { order_id: "ord-1".into() }).await?;
-    /// assert_eq!(placed.await?.order_id, "ord-1");
-    /// # Ok(()) }
-    /// ```
-    #[track_caller]
-    pub fn wait_for<E: Event>(
-        &self,
-        predicate: impl Fn(&E) -> bool + Send + Sync + 'static,
-    ) -> WaitFor<E> {
-        let heard = Heard::new(next_subscription(), Location::caller());
-        WaitFor::new(self.slot::<E>(), heard, predicate)
-    }
-
     /// Emits an event: await it, after choosing a key, an id, headers or a delay.
     ///
     /// Ok is what contract P2 says for the transport. With a full queue it waits until the
@@ -304,7 +206,7 @@ impl Bus {
     pub fn try_emit<E: Event>(&self, event: E) -> Result<Receipt, PublishError<E>> {
         self.with_slot(|cached: &CachedSlot<E>| {
             match call_plainly(&cached.slot, &cached.snapshot, &event) {
-                Some(receipt) => Ok(receipt),
+                Some(asked) => Ok(Receipt::heard(asked)),
                 None => try_emit(&cached.slot, &cached.snapshot, event),
             }
         })
@@ -356,57 +258,6 @@ impl Bus {
             None => Name::from(group),
         };
         DeadLetters::new(Arc::clone(self.core()), live::dead_letter_topic(&name))
-    }
-
-    /// How the bus is put together: transport, groups, handlers, topics, settings, and what the
-    /// transport can or cannot do for them.
-    #[must_use]
-    pub fn explain(&self) -> Explain {
-        let core = self.core();
-        let mut lines = Vec::new();
-        let able: Vec<String> = tidings_transport::Capability::ALL
-            .into_iter()
-            .filter(|capability| core.capabilities.has(*capability))
-            .map(|capability| capability.to_string())
-            .collect();
-        lines.push(format!("transport can: {}", able.join(", ")));
-        lines.push(String::from(
-            "the bus does itself: dedup, order per key in the process, retry, dead letters",
-        ));
-        for group in self.registry().groups() {
-            let settings = &group.core.settings;
-            let stopped = if group.core.counters.stats().stopped { ", stopped" } else { "" };
-            lines.push(format!(
-                "group {}: concurrency {}, window {}, {} attempts, deadline {:?}, {}, dead letters in {}{stopped}",
-                group.core.name,
-                settings.concurrency,
-                settings.window,
-                settings.retry.attempts,
-                settings.deadline,
-                if settings.ordered { "ordered per key" } else { "unordered" },
-                group.core.dead_letters.as_deref().unwrap_or("nothing: they are lost"),
-            ));
-            for handler in group.handlers() {
-                let info = handler.info();
-                lines.push(match &info.wanted {
-                    Wanted::Type { event, version, topic, type_name, .. } => format!(
-                        "  {} handles {event} v{version} ({type_name}) from {topic}, registered at {}",
-                        info.name, info.site
-                    ),
-                    Wanted::Pattern(pattern) => format!(
-                        "  {} handles every topic {pattern}, registered at {}",
-                        info.name, info.site
-                    ),
-                });
-            }
-        }
-        Explain {
-            service: core.service.clone(),
-            transport: core.transport.system(),
-            health: core.transport.health().to_string(),
-            lines,
-            problems: self.registry().cold().errors.clone(),
-        }
     }
 
     pub(crate) fn core(&self) -> &Arc<BusCore> {

@@ -104,17 +104,23 @@ impl<'a, E: Event> Emit<'a, E> {
         self.options.get_or_insert_default()
     }
 
-    #[inline]
-    pub(crate) fn step(self) -> Step<E> {
+    /// Calls the listeners, if that is all there is to do; then with whether they asked for
+    /// metadata. The event stays where it is.
+    #[inline(always)]
+    fn call_plainly(&self) -> Option<bool> {
+        match (&self.event, &self.cause, &self.options) {
+            (Returned::Owned(event), None, None) => self.bus.with_slot(|cached: &CachedSlot<E>| {
+                call_plainly(&cached.slot, &cached.snapshot, event)
+            }),
+            _ => None,
+        }
+    }
+
+    #[inline(never)]
+    fn step(self) -> Step<E> {
         self.bus.with_slot(|cached: &CachedSlot<E>| {
-            let snapshot = &cached.snapshot;
-            if let (Returned::Owned(event), None, None) = (&self.event, &self.cause, &self.options)
-                && let Some(receipt) = call_plainly(&cached.slot, snapshot, event)
-            {
-                return Step::Ended(Ok(receipt));
-            }
             let cause = self.cause.map(|cause| *cause);
-            try_now(&cached.slot, snapshot, self.event, cause, self.options)
+            try_now(&cached.slot, &cached.snapshot, self.event, cause, self.options)
         })
     }
 }
@@ -149,6 +155,12 @@ impl<E: Event> Future for Emitting<'_, E> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(start) = &self.start
+            && let Some(asked) = start.call_plainly()
+        {
+            self.start = None;
+            return Poll::Ready(Ok(Receipt::heard(asked)));
+        }
         if let Some(start) = self.start.take() {
             match start.step() {
                 Step::Ended(ended) => return Poll::Ready(ended),

@@ -54,28 +54,39 @@ impl Heard {
     }
 }
 
-/// Runs the listeners of a snapshot in registration order (house rule 8). `known` is the event's
-/// metadata where it exists already. Gives back the id that somebody asked for.
-#[inline]
+/// Runs the listeners of a snapshot in registration order (house rule 8). Whether one of them asked
+/// for metadata: then [`context::made`] has the id.
+#[inline(always)]
 pub(crate) fn fire<E: Event>(
     listeners: &[Arc<dyn Listening<E>>],
     firing: &Firing<'_, E>,
-    known: Option<Current>,
-) -> Option<EventId> {
-    context::listen(known, || {
-        let next = Cell::new(0);
-        // One guard around all of them is entered again behind the one that panicked.
-        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
-            while let Some(listener) = listeners.get(next.get()) {
-                next.set(next.get() + 1);
-                listener.hear(firing);
-            }
-        })) {
-            if let Some(listener) = listeners.get(next.get() - 1) {
-                complain(firing.slot, listener.heard(), Err(panic));
-            }
+) -> bool {
+    context::listen(|| call(listeners, firing))
+}
+
+/// [`fire`] for an event whose metadata exists already.
+pub(crate) fn fire_knowing<E: Event>(
+    listeners: &[Arc<dyn Listening<E>>],
+    firing: &Firing<'_, E>,
+    known: Current,
+) {
+    context::listen_knowing(known, || call(listeners, firing));
+}
+
+#[inline(always)]
+fn call<E: Event>(listeners: &[Arc<dyn Listening<E>>], firing: &Firing<'_, E>) {
+    let next = Cell::new(0);
+    // One guard around all of them is entered again behind the one that panicked.
+    while let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
+        while let Some(listener) = listeners.get(next.get()) {
+            next.set(next.get() + 1);
+            listener.hear(firing);
         }
-    })
+    })) {
+        if let Some(listener) = listeners.get(next.get() - 1) {
+            complain(firing.slot, listener.heard(), Err(panic));
+        }
+    }
 }
 
 /// A listener closure.

@@ -12,7 +12,7 @@ use tracing::Instrument;
 use super::builder::Options;
 use super::context::{self, Current};
 use super::error::{PublishError, Returned};
-use super::listen::{Firing, Listening, fire};
+use super::listen::{Firing, Listening, fire, fire_knowing};
 use super::receipt::Receipt;
 use crate::bus::{BusCore, Slot, Snapshot};
 use crate::pipeline::{NextPublish, tracing_is_on};
@@ -89,22 +89,22 @@ fn failed<E>(error: tidings_transport::PublishError, id: EventId, event: Arc<E>)
 
 /// Whether an emit here and now is nothing but a call of listeners: no group, no context, no
 /// middleware, no trace.
-#[inline]
+#[inline(always)]
 fn is_plain_call<E: Event>(snapshot: &Snapshot<E>) -> bool {
     snapshot.plain && snapshot.interest.is_none() && !context::is_listening() && !tracing_is_on()
 }
 
-/// Calls the listeners, if that is all there is to do.
-#[inline]
+/// Calls the listeners, if that is all there is to do; then with whether they asked for metadata.
+#[inline(always)]
 pub(crate) fn call_plainly<E: Event>(
     slot: &Slot<E>,
     snapshot: &Snapshot<E>,
     event: &E,
-) -> Option<Receipt> {
-    is_plain_call(snapshot).then(|| {
-        let firing = Firing { event, shared: None, slot };
-        Receipt::local(fire(&snapshot.listeners, &firing, None))
-    })
+) -> Option<bool> {
+    if !is_plain_call(snapshot) {
+        return None;
+    }
+    Some(fire(&snapshot.listeners, &Firing { event, shared: None, slot }))
 }
 
 /// Emits as far as that needs no waiting.
@@ -127,7 +127,7 @@ pub(crate) fn try_now<E: Event>(
     if snapshot.interest.is_none() && snapshot.layers.is_empty() && !core.recorder.is_on() {
         let id = outgoing.envelope.id.clone();
         heard(slot, &snapshot.listeners, event, &outgoing.envelope);
-        return Step::Ended(Ok(Receipt::local(Some(id))));
+        return Step::Ended(Ok(Receipt::local(id)));
     }
     let shared = match event {
         Returned::Owned(event) => Arc::new(event),
@@ -187,7 +187,7 @@ fn heard<E: Event>(
             if !context::is_listening() && !listeners.iter().any(|listener| listener.keeps()) =>
         {
             let firing = Firing { event: &event, shared: None, slot };
-            fire(listeners, &firing, Some(known));
+            fire_knowing(listeners, &firing, known);
             return;
         }
         Returned::Owned(event) => Arc::new(event),
@@ -197,7 +197,7 @@ fn heard<E: Event>(
     let slot = Arc::clone(slot);
     let run = move || {
         let firing = Firing { event: &*event, shared: Some(&event), slot: &slot };
-        fire(&listeners, &firing, Some(known));
+        fire_knowing(&listeners, &firing, known);
     };
     if context::is_listening() {
         context::defer(run);

@@ -60,10 +60,11 @@ impl<E: Event> Publisher<E> {
             Some(snapshot) if snapshot.generation == self.slot.generation() => snapshot,
             _ => self.slot.snapshot(),
         };
-        let result = match call_plainly(&self.slot, &snapshot, &event) {
-            Some(receipt) => Ok(receipt),
-            None => try_emit(&self.slot, &snapshot, event),
-        };
+        if let Some(asked) = call_plainly(&self.slot, &snapshot, &event) {
+            self.cached.set(Some(snapshot));
+            return Ok(Receipt::heard(asked));
+        }
+        let result = try_emit(&self.slot, &snapshot, event);
         self.cached.set(Some(snapshot));
         result
     }

@@ -3,6 +3,8 @@ use std::sync::{Arc, OnceLock};
 
 use tidings_transport::{EventId, Name, Position, Timestamp};
 
+use super::context;
+
 /// What a successful emit achieved; what Ok means on which transport is contract P2.
 #[derive(Clone, Default)]
 pub struct Receipt {
@@ -30,10 +32,18 @@ impl Receipt {
         Self { id: Id::Known(id), groups: receipt.groups, position: receipt.position }
     }
 
-    /// Nobody but listeners got it; its id is made when somebody asks.
-    #[inline]
-    pub(crate) fn local(id: Option<EventId>) -> Self {
-        Self { id: id.map_or_else(Id::default, Id::Known), groups: None, position: None }
+    /// Nobody but listeners got it.
+    pub(crate) fn local(id: EventId) -> Self {
+        Self { id: Id::Known(id), groups: None, position: None }
+    }
+
+    /// Nobody but listeners got it; its id is made when somebody asks, if none of them did.
+    #[inline(always)]
+    pub(crate) fn heard(asked: bool) -> Self {
+        if asked {
+            return context::made().map_or_else(Self::default, Self::local);
+        }
+        Self { id: Id::Lazy(OnceLock::new()), groups: None, position: None }
     }
 
     /// The event's id.

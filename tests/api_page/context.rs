@@ -39,18 +39,31 @@ fn watch(bus: &Bus) -> Log<Seen> {
 
 /// order.placed → order.paid → parcel.sent
 fn two_hops(bus: &Bus) {
-    bus.with(bus.clone()).on(async |bus: Bus, order: OrderPlaced| {
-        tokio::task::yield_now().await;
-        bus.emit(OrderPaid { order_id: order.order_id }).await.map(drop)
-    });
+    bus.with(bus.clone())
+        .on(async |bus: Bus, order: OrderPlaced| {
+            tokio::task::yield_now().await;
+            bus.emit(OrderPaid {
+                order_id: order.order_id,
+            })
+            .await
+            .map(drop)
+        });
     bus.with(bus.clone()).on(async |bus: Bus, paid: OrderPaid| {
-        bus.emit(ParcelSent { order_id: paid.order_id }).await.map(drop)
+        bus.emit(ParcelSent {
+            order_id: paid.order_id,
+        })
+        .await
+        .map(drop)
     });
 }
 
 /// The events by name, in the order of the cascade.
 fn in_order(mut seen: Vec<Seen>) -> [Seen; 3] {
-    let place = |event: &Seen| ["order.placed", "order.paid", "parcel.sent"].iter().position(|name| *name == event.name);
+    let place = |event: &Seen| {
+        ["order.placed", "order.paid", "parcel.sent"]
+            .iter()
+            .position(|name| *name == event.name)
+    };
     seen.sort_by_key(place);
     seen.try_into().unwrap()
 }
@@ -63,14 +76,26 @@ async fn follows_over_two_hops() {
         bus.settled().await.unwrap();
         let [placed, paid, sent] = in_order(log.take());
         assert_eq!(&placed.id, receipt.id());
-        assert_eq!((&placed.correlation, &placed.causation), (&placed.id, &None));
-        assert_eq!((&paid.correlation, &paid.causation), (&placed.id, &Some(placed.id.clone())));
-        assert_eq!((&sent.correlation, &sent.causation), (&placed.id, &Some(paid.id.clone())));
+        assert_eq!(
+            (&placed.correlation, &placed.causation),
+            (&placed.id, &None)
+        );
+        assert_eq!(
+            (&paid.correlation, &paid.causation),
+            (&placed.id, &Some(placed.id.clone()))
+        );
+        assert_eq!(
+            (&sent.correlation, &sent.causation),
+            (&placed.id, &Some(paid.id.clone()))
+        );
         let traces = [&placed, &paid, &sent].map(|event| event.trace.trace_id());
         assert_eq!(traces, [traces[0]; 3], "one trace");
         let mut spans = [&placed, &paid, &sent].map(|event| event.trace.span_id());
         spans.sort_unstable();
-        assert!(spans[0] < spans[1] && spans[1] < spans[2], "a span for each publish");
+        assert!(
+            spans[0] < spans[1] && spans[1] < spans[2],
+            "a span for each publish"
+        );
 
         let other = bus.emit(order("ord-2")).await.unwrap();
         bus.settled().await.unwrap();
@@ -99,7 +124,10 @@ async fn a_correlation_of_ones_own_follows_too() {
         bus.emit(order("ord-1")).correlation("req-7").await.unwrap();
         bus.settled().await.unwrap();
         let seen = in_order(log.take());
-        assert!(seen.iter().all(|event| event.correlation == "req-7"), "{seen:?}");
+        assert!(
+            seen.iter().all(|event| event.correlation == "req-7"),
+            "{seen:?}"
+        );
     }
 }
 
@@ -116,17 +144,21 @@ async fn the_context_inside_a_handler_names_its_event() {
     let bus = bus().await;
     let log = Log::<Context>::default();
     let state = (bus.clone(), log.clone());
-    bus.with(state).on(async |(bus, log): (Bus, Log<Context>), _: OrderPlaced| {
-        log.add(bus.context());
-        tokio::task::yield_now().await;
-        log.add(bus.context());
-    });
+    bus.with(state)
+        .on(async |(bus, log): (Bus, Log<Context>), _: OrderPlaced| {
+            log.add(bus.context());
+            tokio::task::yield_now().await;
+            log.add(bus.context());
+        });
     let receipt = bus.emit(order("ord-1")).correlation("req-7").await.unwrap();
     bus.settled().await.unwrap();
     for context in log.take() {
         assert_eq!(context.event_id(), Some(receipt.id()));
         assert_eq!(context.correlation_id().unwrap(), &"req-7");
-        assert_eq!(context.trace().map(TraceContext::trace_id), receipt.id().derived_trace().map(|t| t.trace_id()));
+        assert_eq!(
+            context.trace().map(TraceContext::trace_id),
+            receipt.id().derived_trace().map(|t| t.trace_id())
+        );
     }
 }
 
@@ -134,23 +166,33 @@ async fn the_context_inside_a_handler_names_its_event() {
 async fn a_bare_spawn_begins_a_new_story_and_a_scoped_one_goes_on() {
     for bus in buses().await {
         let log = watch(&bus);
-        bus.with(bus.clone()).on(async |bus: Bus, order: OrderPlaced| {
-            let (bare, scoped) = (bus.clone(), bus.clone());
-            let paid = OrderPaid { order_id: order.order_id.clone() };
-            let sent = ParcelSent { order_id: order.order_id };
-            tokio::spawn(async move { bare.emit(paid).await.unwrap() }).await.unwrap();
-            let goes_on = bus.context().scope(async move {
-                tokio::task::yield_now().await;
-                scoped.emit(sent).await.unwrap()
+        bus.with(bus.clone())
+            .on(async |bus: Bus, order: OrderPlaced| {
+                let (bare, scoped) = (bus.clone(), bus.clone());
+                let paid = OrderPaid {
+                    order_id: order.order_id.clone(),
+                };
+                let sent = ParcelSent {
+                    order_id: order.order_id,
+                };
+                tokio::spawn(async move { bare.emit(paid).await.unwrap() })
+                    .await
+                    .unwrap();
+                let goes_on = bus.context().scope(async move {
+                    tokio::task::yield_now().await;
+                    scoped.emit(sent).await.unwrap()
+                });
+                tokio::spawn(goes_on).await.unwrap();
             });
-            tokio::spawn(goes_on).await.unwrap();
-        });
         bus.emit(order("ord-1")).await.unwrap();
         bus.settled().await.unwrap();
         let [placed, bare, scoped] = in_order(log.take());
         assert_eq!((&bare.correlation, &bare.causation), (&bare.id, &None));
         assert_ne!(bare.trace.trace_id(), placed.trace.trace_id());
-        assert_eq!((&scoped.correlation, scoped.causation), (&placed.id, Some(placed.id.clone())));
+        assert_eq!(
+            (&scoped.correlation, scoped.causation),
+            (&placed.id, Some(placed.id.clone()))
+        );
         assert_eq!(scoped.trace.trace_id(), placed.trace.trace_id());
     }
 }
@@ -159,19 +201,28 @@ async fn a_bare_spawn_begins_a_new_story_and_a_scoped_one_goes_on() {
 async fn the_context_is_captured_when_the_emit_is_made() {
     let bus = bus().await;
     let log = watch(&bus);
-    bus.with(bus.clone()).on(async |bus: Bus, order: OrderPlaced| {
-        let emit = bus.emit(OrderPaid { order_id: order.order_id.clone() });
-        Context::default().scope(emit.into_future()).await.unwrap();
-        let nothing = bus.emit(ParcelSent { order_id: order.order_id });
-        drop(nothing);
-        let none = Context::default().scope(async { bus.context().event_id().is_none() }).await;
-        assert!(none, "inside an empty context there is nothing to carry");
-    });
+    bus.with(bus.clone())
+        .on(async |bus: Bus, order: OrderPlaced| {
+            let emit = bus.emit(OrderPaid {
+                order_id: order.order_id.clone(),
+            });
+            Context::default().scope(emit.into_future()).await.unwrap();
+            let nothing = bus.emit(ParcelSent {
+                order_id: order.order_id,
+            });
+            drop(nothing);
+            let none = Context::default()
+                .scope(async { bus.context().event_id().is_none() })
+                .await;
+            assert!(none, "inside an empty context there is nothing to carry");
+        });
     bus.emit(order("ord-1")).await.unwrap();
     bus.settled().await.unwrap();
     let mut seen = log.take();
     seen.sort_by_key(|event| event.causation.is_some());
-    let [placed, paid] = &*seen else { panic!("{seen:?}") };
+    let [placed, paid] = &*seen else {
+        panic!("{seen:?}")
+    };
     assert_eq!(paid.causation.as_ref(), Some(&placed.id));
 }
 
@@ -180,20 +231,33 @@ async fn the_context_is_captured_when_the_emit_is_made() {
 async fn contexts_of_handlers_side_by_side_do_not_mix() {
     let bus = bus().await;
     let log = watch(&bus);
-    bus.with(bus.clone()).on(async |bus: Bus, order: OrderPlaced| {
-        for _ in 0..5 {
-            tokio::task::yield_now().await;
-            let correlation = bus.context().correlation_id().unwrap().to_string();
-            assert_eq!(correlation, format!("req-{}", order.order_id));
-        }
-        bus.emit(OrderPaid { order_id: order.order_id }).await.map(drop)
-    });
+    bus.with(bus.clone())
+        .on(async |bus: Bus, order: OrderPlaced| {
+            for _ in 0..5 {
+                tokio::task::yield_now().await;
+                let correlation = bus.context().correlation_id().unwrap().to_string();
+                assert_eq!(correlation, format!("req-{}", order.order_id));
+            }
+            bus.emit(OrderPaid {
+                order_id: order.order_id,
+            })
+            .await
+            .map(drop)
+        });
     for number in 0..100 {
         let id = number.to_string();
-        bus.emit(order(&id)).correlation(format!("req-{id}")).id(format!("evt-{id}")).await.unwrap();
+        bus.emit(order(&id))
+            .correlation(format!("req-{id}"))
+            .id(format!("evt-{id}"))
+            .await
+            .unwrap();
     }
     bus.settled().await.unwrap();
-    let paid: Vec<_> = log.take().into_iter().filter(|event| event.name == "order.paid").collect();
+    let paid: Vec<_> = log
+        .take()
+        .into_iter()
+        .filter(|event| event.name == "order.paid")
+        .collect();
     assert_eq!(paid.len(), 100);
     for event in paid {
         let number = event.causation.unwrap().to_string().replace("evt-", "req-");
@@ -207,18 +271,32 @@ async fn an_emit_inside_a_listener_continues_the_event_that_it_hears() {
         let log = watch(&bus);
         let emits = bus.clone();
         bus.listen(move |order: &OrderPlaced| {
-            emits.try_emit(OrderPaid { order_id: order.order_id.clone() }).unwrap();
+            emits
+                .try_emit(OrderPaid {
+                    order_id: order.order_id.clone(),
+                })
+                .unwrap();
         });
         // The listener of an event that no group gets, so that its id is made when it is read.
         let emits = bus.clone();
         bus.listen(move |paid: &OrderPaid| {
-            emits.try_emit(ParcelSent { order_id: paid.order_id.clone() }).unwrap();
+            emits
+                .try_emit(ParcelSent {
+                    order_id: paid.order_id.clone(),
+                })
+                .unwrap();
         });
         bus.emit(order("ord-1")).await.unwrap();
         bus.settled().await.unwrap();
         let [placed, paid, sent] = in_order(log.take());
-        assert_eq!((&paid.correlation, &paid.causation), (&placed.id, &Some(placed.id.clone())));
-        assert_eq!((&sent.correlation, &sent.causation), (&placed.id, &Some(paid.id.clone())));
+        assert_eq!(
+            (&paid.correlation, &paid.causation),
+            (&placed.id, &Some(placed.id.clone()))
+        );
+        assert_eq!(
+            (&sent.correlation, &sent.causation),
+            (&placed.id, &Some(paid.id.clone()))
+        );
         assert_eq!(sent.trace.trace_id(), placed.trace.trace_id());
     }
 }

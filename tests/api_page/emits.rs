@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tidings::memory::Memory;
 use tidings::transport::Reason;
-use tidings::{Bus, Completion, CompletedError, Delivery, Publisher, Receipt};
+use tidings::{Bus, CompletedError, Completion, Delivery, Publisher, Receipt};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -17,16 +17,24 @@ use crate::kit::{Log, OrderPlaced, bus, buses, order};
 /// A bus whose one group notes what it gets, as `<order> by <key>`.
 fn noting(bus: &Bus) -> Log {
     let log = Log::default();
-    bus.with(log.clone()).on(async |log: Log, order: Delivery<OrderPlaced>| {
-        log.add(format!("{} by {}", order.order_id, order.key().unwrap_or("nothing")));
-    });
+    bus.with(log.clone())
+        .on(async |log: Log, order: Delivery<OrderPlaced>| {
+            log.add(format!(
+                "{} by {}",
+                order.order_id,
+                order.key().unwrap_or("nothing")
+            ));
+        });
     log
 }
 
 #[tokio::test]
 async fn emit_is_ok_once_every_group_has_it() {
     let bus = bus().await;
-    assert!(bus.emit(order("ord-0")).await.unwrap().groups().is_empty(), "nobody subscribed");
+    assert!(
+        bus.emit(order("ord-0")).await.unwrap().groups().is_empty(),
+        "nobody subscribed"
+    );
     let log = noting(&bus);
     bus.group("audit").on(async |_: OrderPlaced| {});
     let receipt = bus.emit(order("ord-1")).await.unwrap();
@@ -66,20 +74,33 @@ async fn a_publisher_emits_and_try_emits() {
         });
         assert!(!task.await.unwrap().id().to_string().is_empty());
         bus.settled().await.unwrap();
-        assert_eq!(log.take(), ["ord-1 by ord-1", "ord-2 by ord-2", "ord-3 by ord-3"]);
+        assert_eq!(
+            log.take(),
+            ["ord-1 by ord-1", "ord-2 by ord-2", "ord-3 by ord-3"]
+        );
     }
 }
 
 #[tokio::test]
 async fn try_emit_never_waits_and_hands_the_event_back() {
     let memory = Memory::new().queue(1);
-    let bus = Bus::builder("order-service").transport(memory).build().await.unwrap();
+    let bus = Bus::builder("order-service")
+        .transport(memory)
+        .build()
+        .await
+        .unwrap();
     let log = noting(&bus);
     // On this runtime nothing is taken from the queue before the next await.
     bus.try_emit(order("ord-1")).unwrap();
     let error = bus.publisher().try_emit(order("ord-2")).unwrap_err();
     assert!(error.is_full() && error.is_not_published() && !error.is_unknown());
-    assert!(matches!(error.reason(), Reason::Full { own_queue: false, .. }));
+    assert!(matches!(
+        error.reason(),
+        Reason::Full {
+            own_queue: false,
+            ..
+        }
+    ));
     assert_eq!(error.event(), &order("ord-2"));
     let id = error.id().clone();
     let receipt = bus.emit_again(error).await.unwrap();
@@ -92,7 +113,8 @@ async fn try_emit_never_waits_and_hands_the_event_back() {
 async fn an_emit_takes_a_key_an_id_a_header_and_a_delay() {
     for bus in buses().await {
         let log = Log::<Delivery<OrderPlaced>>::default();
-        bus.with(log.clone()).on(async |log: Log<_>, order: Delivery<OrderPlaced>| log.add(order));
+        bus.with(log.clone())
+            .on(async |log: Log<_>, order: Delivery<OrderPlaced>| log.add(order));
         let minute = Duration::from_secs(60);
         let begin = Instant::now();
         let receipt = bus
@@ -103,7 +125,11 @@ async fn an_emit_takes_a_key_an_id_a_header_and_a_delay() {
             .after(minute)
             .await
             .unwrap();
-        assert_eq!(begin.elapsed(), Duration::ZERO, "the emit does not wait for it");
+        assert_eq!(
+            begin.elapsed(),
+            Duration::ZERO,
+            "the emit does not wait for it"
+        );
         assert_eq!(receipt.id(), &"ord-1");
         bus.settled().await.unwrap();
         assert!(begin.elapsed() >= minute, "{:?}", begin.elapsed());
@@ -136,13 +162,19 @@ async fn emit_all_emits_in_order_with_one_result_each() {
         assert_eq!(results.len(), ids.len());
         assert!(results.iter().all(Result::is_ok));
         // Nobody's key but one: their order is that of the emits.
-        let same_key = ids.iter().map(|id| OrderPlaced { user_id: id.clone(), ..order("one") });
+        let same_key = ids.iter().map(|id| OrderPlaced {
+            user_id: id.clone(),
+            ..order("one")
+        });
         bus.settled().await.unwrap();
         assert_eq!(log.take().len(), ids.len());
         let seen = Log::default();
         let users = bus.group("users").with(seen.clone());
         users.on(async |seen: Log, order: OrderPlaced| seen.add(order.user_id));
-        bus.emit_all(same_key).await.into_iter().for_each(|result| drop(result.unwrap()));
+        bus.emit_all(same_key)
+            .await
+            .into_iter()
+            .for_each(|result| drop(result.unwrap()));
         bus.settled().await.unwrap();
         assert_eq!(seen.take(), ids);
     }
@@ -152,9 +184,17 @@ async fn emit_all_emits_in_order_with_one_result_each() {
 async fn completed_reports_how_every_handler_ended() {
     let bus = bus().await;
     bus.named("fine").on(async |_: OrderPlaced| {});
-    bus.named("hopeless").on(async |_: OrderPlaced| Err("never"));
-    bus.group("audit").named("audit").on(async |_: OrderPlaced| {});
-    let completion = bus.emit(order("ord-1")).id("evt-1").completed().await.unwrap();
+    bus.named("hopeless")
+        .on(async |_: OrderPlaced| Err("never"));
+    bus.group("audit")
+        .named("audit")
+        .on(async |_: OrderPlaced| {});
+    let completion = bus
+        .emit(order("ord-1"))
+        .id("evt-1")
+        .completed()
+        .await
+        .unwrap();
     assert!(!completion.is_ok());
     assert_eq!(
         ended(&completion),
@@ -164,8 +204,16 @@ async fn completed_reports_how_every_handler_ended() {
             "order-service.audit audit Completed",
         ]
     );
-    let again = bus.emit(order("ord-1")).id("evt-1").completed().await.unwrap();
-    assert!(ended(&again).contains(&"order-service fine Duplicate".to_owned()), "{again:?}");
+    let again = bus
+        .emit(order("ord-1"))
+        .id("evt-1")
+        .completed()
+        .await
+        .unwrap();
+    assert!(
+        ended(&again).contains(&"order-service fine Duplicate".to_owned()),
+        "{again:?}"
+    );
     // Nobody handles it, so there is nothing to wait for.
     let nobody = Bus::builder("other").build().await.unwrap();
     let completion = nobody.emit(order("ord-1")).completed().await.unwrap();
@@ -174,12 +222,17 @@ async fn completed_reports_how_every_handler_ended() {
 
 #[tokio::test(start_paused = true)]
 async fn completed_ends_when_the_bus_does() {
-    let bus = Bus::builder("order-service").drain(Duration::from_secs(1)).build().await.unwrap();
+    let bus = Bus::builder("order-service")
+        .drain(Duration::from_secs(1))
+        .build()
+        .await
+        .unwrap();
     let began = Arc::new(Notify::new());
-    bus.with(Arc::clone(&began)).on(async |began: Arc<Notify>, _: OrderPlaced| {
-        began.notify_one();
-        std::future::pending::<()>().await;
-    });
+    bus.with(Arc::clone(&began))
+        .on(async |began: Arc<Notify>, _: OrderPlaced| {
+            began.notify_one();
+            std::future::pending::<()>().await;
+        });
     let waits = tokio::spawn({
         let bus = bus.clone();
         async move { bus.emit(order("ord-1")).completed().await }
@@ -214,7 +267,11 @@ async fn the_bus_is_shared_and_its_futures_are_send() {
     sent(orders.emit(order("1")).into_future()).await.unwrap();
     sent(bus.emit(order("1")).into_future()).await.unwrap();
     sent(bus.emit(order("1")).completed()).await.unwrap();
-    sent(bus.emit_all([order("1")])).await.pop().unwrap().unwrap();
+    sent(bus.emit_all([order("1")]))
+        .await
+        .pop()
+        .unwrap()
+        .unwrap();
     sent(bus.context().scope(async {})).await;
     sent(bus.start()).await.unwrap();
     sent(bus.settled()).await.unwrap();

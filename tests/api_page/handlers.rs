@@ -7,22 +7,28 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tidings::memory::Memory;
-use tidings::transport::{
-    Carried, Headers, Message, Name, Origin, Payload, Transport, field,
-};
+use tidings::transport::{Carried, Headers, Message, Name, Origin, Payload, Transport, field};
 use tidings::{AnyEvent, Bus, Delivery, Event, RetryPolicy};
 
 use crate::kit::{Log, OrderPaid, OrderPlaced, ParcelSent, bus, buses, order};
 
 #[tokio::test]
 async fn the_derive_declares_name_version_key_and_the_version_before() {
-    assert_eq!((OrderPlaced::NAME, OrderPlaced::VERSION), ("order.placed", 2));
+    assert_eq!(
+        (OrderPlaced::NAME, OrderPlaced::VERSION),
+        ("order.placed", 2)
+    );
     assert_eq!(order("ord-1").key().as_deref(), Some("ord-1"));
 
     let memory = Memory::new();
-    let bus = Bus::builder("order-service").transport(memory.clone()).build().await.unwrap();
+    let bus = Bus::builder("order-service")
+        .transport(memory.clone())
+        .build()
+        .await
+        .unwrap();
     let log = Log::<OrderPlaced>::default();
-    bus.with(log.clone()).on(async |log: Log<OrderPlaced>, order: OrderPlaced| log.add(order));
+    bus.with(log.clone())
+        .on(async |log: Log<OrderPlaced>, order: OrderPlaced| log.add(order));
     let mut fields = Headers::new();
     fields.push(field::ID, "evt_1");
     fields.push(field::TYPE, "order.placed");
@@ -37,7 +43,13 @@ async fn the_derive_declares_name_version_key_and_the_version_before() {
     };
     memory.publish(old, Origin::default()).await.unwrap();
     bus.settled().await.unwrap();
-    assert_eq!(log.take(), [OrderPlaced { user_id: "unknown".into(), ..order("ord-1") }]);
+    assert_eq!(
+        log.take(),
+        [OrderPlaced {
+            user_id: "unknown".into(),
+            ..order("ord-1")
+        }]
+    );
 }
 
 #[tokio::test]
@@ -61,7 +73,9 @@ async fn on_takes_the_event_shared_and_in_memory_it_is_the_very_one() {
     let log = Log::<Arc<OrderPlaced>>::default();
     for name in ["one", "two"] {
         let state = log.clone();
-        bus.named(name).with(state).on(async |log: Log<_>, order: Arc<OrderPlaced>| log.add(order));
+        bus.named(name)
+            .with(state)
+            .on(async |log: Log<_>, order: Arc<OrderPlaced>| log.add(order));
     }
     bus.emit(order("ord-1")).await.unwrap();
     bus.settled().await.unwrap();
@@ -86,12 +100,26 @@ async fn on_takes_an_async_fn_whose_error_is_retried_then_dead_lettered() {
     bus.on(charge_card);
     bus.emit(order("flaky")).await.unwrap();
     bus.settled().await.unwrap();
-    assert_eq!(CHARGES.swap(0, Ordering::SeqCst), 3, "two failures, then done");
-    assert!(bus.dead_letters("order-service").list().await.unwrap().is_empty());
+    assert_eq!(
+        CHARGES.swap(0, Ordering::SeqCst),
+        3,
+        "two failures, then done"
+    );
+    assert!(
+        bus.dead_letters("order-service")
+            .list()
+            .await
+            .unwrap()
+            .is_empty()
+    );
 
     bus.emit(order("hopeless")).await.unwrap();
     bus.settled().await.unwrap();
-    assert_eq!(CHARGES.swap(0, Ordering::SeqCst), 5, "the default's five attempts");
+    assert_eq!(
+        CHARGES.swap(0, Ordering::SeqCst),
+        5,
+        "the default's five attempts"
+    );
     let dead = bus.dead_letters("order-service").list().await.unwrap();
     let [letter] = &*dead else { panic!("{dead:?}") };
     assert_eq!(letter.handler(), "handlers::charge_card");
@@ -103,21 +131,40 @@ async fn on_takes_a_delivery_with_its_metadata() {
     for bus in buses().await {
         let log = Log::<Delivery<OrderPlaced>>::default();
         let group = bus.group("audit");
-        group.with(log.clone()).on(async |log: Log<_>, order: Delivery<OrderPlaced>| {
-            let attempt = order.attempt();
-            log.add(order);
-            if attempt < 2 { Err("once more") } else { Ok(()) }
-        });
-        let receipt =
-            bus.emit(order("ord-1")).header("region", "eu").correlation("req-7").await.unwrap();
+        group
+            .with(log.clone())
+            .on(async |log: Log<_>, order: Delivery<OrderPlaced>| {
+                let attempt = order.attempt();
+                log.add(order);
+                if attempt < 2 {
+                    Err("once more")
+                } else {
+                    Ok(())
+                }
+            });
+        let receipt = bus
+            .emit(order("ord-1"))
+            .header("region", "eu")
+            .correlation("req-7")
+            .await
+            .unwrap();
         bus.settled().await.unwrap();
         let seen = log.take();
-        assert_eq!(seen.iter().map(Delivery::attempt).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(
+            seen.iter().map(Delivery::attempt).collect::<Vec<_>>(),
+            [1, 2]
+        );
         for order in &seen {
             assert_eq!(order.id(), receipt.id(), "the same on every attempt");
             assert_eq!((order.name(), order.version()), ("order.placed", 2));
-            assert_eq!((order.source(), order.group()), ("order-service", "order-service.audit"));
-            assert_eq!((order.topic(), order.key()), ("order.placed", Some("ord-1")));
+            assert_eq!(
+                (order.source(), order.group()),
+                ("order-service", "order-service.audit")
+            );
+            assert_eq!(
+                (order.topic(), order.key()),
+                ("order.placed", Some("ord-1"))
+            );
             assert_eq!(order.header("region"), Some("eu"));
             assert_eq!(order.headers().len(), 1);
             assert_eq!(order.correlation_id(), &"req-7");
@@ -160,7 +207,8 @@ async fn with_gives_a_handler_state_as_a_method_a_closure_or_a_function() {
     let bus = bus().await;
     let (payments, db) = (Arc::new(Payments::default()), Db::default());
     bus.with(Arc::clone(&payments)).on(Payments::charge);
-    bus.with(db.clone()).on(async |db: Db, order: OrderPlaced| db.save(&order.order_id).await);
+    bus.with(db.clone())
+        .on(async |db: Db, order: OrderPlaced| db.save(&order.order_id).await);
     bus.with(db.clone()).on(archive);
     let cloned = db.clone();
     bus.named("cloned").on(move |order: OrderPlaced| {
@@ -170,7 +218,10 @@ async fn with_gives_a_handler_state_as_a_method_a_closure_or_a_function() {
     bus.emit(order("ord-1")).await.unwrap();
     bus.settled().await.unwrap();
     assert_eq!(payments.charged.take(), ["charged ord-1"]);
-    assert_eq!(db.0.take(), ["saved ord-1", "archived ord-1", "saved ord-1 too"]);
+    assert_eq!(
+        db.0.take(),
+        ["saved ord-1", "archived ord-1", "saved ord-1 too"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -182,23 +233,46 @@ async fn a_group_is_a_named_independent_consumer_with_settings_of_its_own() {
         .concurrency(64)
         .retry(RetryPolicy::exponential().attempts(2))
         .deadline(Duration::from_secs(5));
-    award.with(log.clone()).on(async |log: Log, _: OrderPlaced| {
-        log.add("awards");
-        Err("no points left")
-    });
-    bus.with(log.clone()).on(async |log: Log, _: OrderPlaced| log.add("charges"));
+    award
+        .with(log.clone())
+        .on(async |log: Log, _: OrderPlaced| {
+            log.add("awards");
+            Err("no points left")
+        });
+    bus.with(log.clone())
+        .on(async |log: Log, _: OrderPlaced| log.add("charges"));
     bus.emit(order("ord-1")).await.unwrap();
     bus.settled().await.unwrap();
 
     let mut seen = log.take();
     seen.sort();
-    assert_eq!(seen, ["awards", "awards", "charges"], "two attempts there, none repeated here");
+    assert_eq!(
+        seen,
+        ["awards", "awards", "charges"],
+        "two attempts there, none repeated here"
+    );
     assert_eq!(&*award.wire_name(), "order-service.loyalty-points");
     assert_eq!(&*bus.group("audit").exact().wire_name(), "audit");
     let stats = award.stats().unwrap();
-    assert_eq!((stats.completed, stats.dead_lettered, stats.unsettled), (0, 1, 0));
-    assert_eq!(bus.dead_letters("loyalty-points").list().await.unwrap().len(), 1);
-    assert!(bus.dead_letters("order-service").list().await.unwrap().is_empty());
+    assert_eq!(
+        (stats.completed, stats.dead_lettered, stats.unsettled),
+        (0, 1, 0)
+    );
+    assert_eq!(
+        bus.dead_letters("loyalty-points")
+            .list()
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+    assert!(
+        bus.dead_letters("order-service")
+            .list()
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -206,14 +280,20 @@ async fn a_group_handles_at_most_its_concurrency_at_once() {
     let bus = bus().await;
     let running = Arc::new((AtomicU32::new(0), AtomicU32::new(0)));
     let group = bus.group("narrow").concurrency(3);
-    group.with(Arc::clone(&running)).on(async |running: Arc<(AtomicU32, AtomicU32)>, _: ParcelSent| {
-        let (now, most) = &*running;
-        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        tokio::task::yield_now().await;
-        now.fetch_sub(1, Ordering::SeqCst);
-    });
+    group.with(Arc::clone(&running)).on(
+        async |running: Arc<(AtomicU32, AtomicU32)>, _: ParcelSent| {
+            let (now, most) = &*running;
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            now.fetch_sub(1, Ordering::SeqCst);
+        },
+    );
     for number in 0..40 {
-        bus.emit(ParcelSent { order_id: number.to_string() }).await.unwrap();
+        bus.emit(ParcelSent {
+            order_id: number.to_string(),
+        })
+        .await
+        .unwrap();
     }
     bus.settled().await.unwrap();
     assert_eq!(running.1.load(Ordering::SeqCst), 3);
@@ -224,20 +304,37 @@ async fn on_pattern_gets_every_matching_type_undecoded() {
     for bus in buses().await {
         let log = Log::<AnyEvent>::default();
         let seen = log.clone();
-        bus.group("audit").on_pattern("order.*", move |event: AnyEvent| {
-            let seen = seen.clone();
-            async move { seen.add(event) }
-        });
-        bus.emit(order("ord-1")).header("region", "eu").await.unwrap();
-        bus.emit(OrderPaid { order_id: "ord-1".into() }).await.unwrap();
-        bus.emit(ParcelSent { order_id: "ord-1".into() }).await.unwrap();
+        bus.group("audit")
+            .on_pattern("order.*", move |event: AnyEvent| {
+                let seen = seen.clone();
+                async move { seen.add(event) }
+            });
+        bus.emit(order("ord-1"))
+            .header("region", "eu")
+            .await
+            .unwrap();
+        bus.emit(OrderPaid {
+            order_id: "ord-1".into(),
+        })
+        .await
+        .unwrap();
+        bus.emit(ParcelSent {
+            order_id: "ord-1".into(),
+        })
+        .await
+        .unwrap();
         bus.settled().await.unwrap();
         let mut seen = log.take();
         seen.sort_by_key(|event| event.name().to_owned());
-        let [paid, placed] = &*seen else { panic!("{seen:?}") };
+        let [paid, placed] = &*seen else {
+            panic!("{seen:?}")
+        };
         assert_eq!((paid.name(), paid.version()), ("order.paid", 1));
         assert_eq!((placed.name(), placed.version()), ("order.placed", 2));
-        assert_eq!((placed.topic(), placed.key()), ("order.placed", Some("ord-1")));
+        assert_eq!(
+            (placed.topic(), placed.key()),
+            ("order.placed", Some("ord-1"))
+        );
         assert_eq!(placed.headers().get_str("region"), Some("eu"));
         assert_eq!(placed.json().unwrap()["total_cents"], 5_999);
         assert_eq!(placed.decode::<OrderPlaced>().unwrap(), order("ord-1"));

@@ -25,7 +25,11 @@ pub(crate) struct OrderPlaced {
 
 impl From<OrderPlacedV1> for OrderPlaced {
     fn from(old: OrderPlacedV1) -> Self {
-        Self { order_id: old.order_id, user_id: "unknown".into(), total_cents: old.total_cents }
+        Self {
+            order_id: old.order_id,
+            user_id: "unknown".into(),
+            total_cents: old.total_cents,
+        }
     }
 }
 
@@ -42,7 +46,11 @@ pub(crate) struct ParcelSent {
 }
 
 pub(crate) fn order(id: &str) -> OrderPlaced {
-    OrderPlaced { order_id: id.into(), user_id: "usr-1".into(), total_cents: 5_999 }
+    OrderPlaced {
+        order_id: id.into(),
+        user_id: "usr-1".into(),
+        total_cents: 5_999,
+    }
 }
 
 pub(crate) async fn bus() -> Bus {

@@ -14,15 +14,28 @@ use crate::kit::{Log, OrderPaid, OrderPlaced, ParcelSent, bus, order};
 async fn a_transport_is_one_line_and_no_handler_changes() {
     async fn works(bus: Bus) {
         let log = Log::default();
-        bus.with(log.clone()).on(async |log: Log, order: OrderPlaced| log.add(order.order_id));
+        bus.with(log.clone())
+            .on(async |log: Log, order: OrderPlaced| log.add(order.order_id));
         bus.start().await.unwrap();
         bus.emit(order("ord-1")).await.unwrap();
         let report = bus.shutdown().await.unwrap();
         assert_eq!((report.finished, log.take()), (1, vec!["ord-1".to_owned()]));
     }
     works(Bus::builder("order-service").build().await.unwrap()).await;
-    works(Bus::builder("order-service").transport(Memory::new()).build().await.unwrap()).await;
-    works(Bus::connect("order-service", "memory://?encoded=true").await.unwrap()).await;
+    works(
+        Bus::builder("order-service")
+            .transport(Memory::new())
+            .build()
+            .await
+            .unwrap(),
+    )
+    .await;
+    works(
+        Bus::connect("order-service", "memory://?encoded=true")
+            .await
+            .unwrap(),
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -30,24 +43,45 @@ async fn start_checks_every_registration_and_lists_all_that_is_wrong() {
     let bus = bus().await;
     bus.named("charge").on(async |_: OrderPlaced| {});
     let twice = bus.named("charge").on(async |_: OrderPaid| {});
-    let zero = bus.group("zero").concurrency(0).on(async |_: ParcelSent| {});
+    let zero = bus
+        .group("zero")
+        .concurrency(0)
+        .on(async |_: ParcelSent| {});
     assert!(!twice.is_accepted() && !zero.is_accepted());
     let error = bus.start().await.unwrap_err();
     let problems = error.problems();
     assert_eq!(problems.len(), 2, "{error}");
-    assert!(problems[0].contains("two handlers named \"charge\""), "{error}");
-    assert!(problems[0].contains("lifecycle.rs"), "with both places: {error}");
-    assert!(problems[1].contains("concurrency is 0: use 1 or more"), "{error}");
+    assert!(
+        problems[0].contains("two handlers named \"charge\""),
+        "{error}"
+    );
+    assert!(
+        problems[0].contains("lifecycle.rs"),
+        "with both places: {error}"
+    );
+    assert!(
+        problems[1].contains("concurrency is 0: use 1 or more"),
+        "{error}"
+    );
     assert_eq!(bus.explain().problems(), problems);
-    let refused = bus.emit(OrderPaid { order_id: "ord-1".into() }).await.unwrap_err();
-    assert!(matches!(refused.reason(), Reason::Invalid(text) if text.contains("charge")), "{refused:?}");
+    let refused = bus
+        .emit(OrderPaid {
+            order_id: "ord-1".into(),
+        })
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(refused.reason(), Reason::Invalid(text) if text.contains("charge")),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
 async fn start_twice_is_harmless() {
     let bus = bus().await;
     let log = Log::default();
-    bus.with(log.clone()).on(async |log: Log, order: OrderPlaced| log.add(order.order_id));
+    bus.with(log.clone())
+        .on(async |log: Log, order: OrderPlaced| log.add(order.order_id));
     bus.start().await.unwrap();
     bus.start().await.unwrap();
     bus.emit(order("ord-1")).await.unwrap();
@@ -60,13 +94,24 @@ async fn shutdown_drains_reports_and_closes() {
     let bus = bus().await;
     let log = Log::default();
     let state = (bus.clone(), log.clone());
-    bus.with(state).on(async |(bus, log): (Bus, Log), order: Delivery<OrderPlaced>| {
-        order.cancelled().await;
-        log.add(format!("draining {}, told so: {}", order.order_id, order.is_cancelled()));
-        // contract: S3, a draining handler may emit
-        bus.emit(OrderPaid { order_id: order.order_id.clone() }).await.unwrap();
-    });
-    bus.with(log.clone()).on(async |log: Log, _: OrderPaid| log.add("paid"));
+    bus.with(state).on(
+        async |(bus, log): (Bus, Log), order: Delivery<OrderPlaced>| {
+            order.cancelled().await;
+            log.add(format!(
+                "draining {}, told so: {}",
+                order.order_id,
+                order.is_cancelled()
+            ));
+            // contract: S3, a draining handler may emit
+            bus.emit(OrderPaid {
+                order_id: order.order_id.clone(),
+            })
+            .await
+            .unwrap();
+        },
+    );
+    bus.with(log.clone())
+        .on(async |log: Log, _: OrderPaid| log.add("paid"));
     bus.emit(order("ord-1")).await.unwrap();
     let report = bus.shutdown().await.unwrap();
     assert!(report.is_clean());
@@ -77,12 +122,20 @@ async fn shutdown_drains_reports_and_closes() {
     assert!(closed.is_closed() && closed.is_not_published());
     assert_eq!(closed.event(), &order("ord-2"));
     assert!(bus.try_emit(order("ord-3")).unwrap_err().is_closed());
-    assert_eq!(bus.shutdown().await.unwrap().finished, 0, "a second call finds nothing left");
+    assert_eq!(
+        bus.shutdown().await.unwrap().finished,
+        0,
+        "a second call finds nothing left"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn shutdown_is_err_with_the_report_when_something_is_left() {
-    let bus = Bus::builder("order-service").drain(Duration::from_secs(2)).build().await.unwrap();
+    let bus = Bus::builder("order-service")
+        .drain(Duration::from_secs(2))
+        .build()
+        .await
+        .unwrap();
     bus.on(async |_: OrderPlaced| std::future::pending::<()>().await);
     bus.emit(order("ord-1")).await.unwrap();
     let begin = tokio::time::Instant::now();
@@ -97,7 +150,10 @@ async fn shutdown_is_err_with_the_report_when_something_is_left() {
 async fn explain_says_how_the_bus_is_put_together() {
     let bus = bus().await;
     bus.on(async |_: OrderPlaced| {});
-    bus.group("audit").unordered().concurrency(7).on_pattern("order.#", async |_| {});
+    bus.group("audit")
+        .unordered()
+        .concurrency(7)
+        .on_pattern("order.#", async |_| {});
     let text = bus.explain().to_string();
     for part in [
         "bus order-service on memory (connected)",
@@ -131,5 +187,8 @@ async fn has_handlers_knows_handlers_listeners_and_patterns_by_type() {
     assert!(!bus.has_handlers::<ParcelSent>());
     pattern.off().await.unwrap();
     bus.on_any(|_| {});
-    assert!(!bus.has_handlers::<OrderPaid>(), "a tap sees everything and says nothing of a type");
+    assert!(
+        !bus.has_handlers::<OrderPaid>(),
+        "a tap sees everything and says nothing of a type"
+    );
 }

@@ -49,17 +49,33 @@ async fn on_any_sees_every_type() {
     let log = Log::<String>::default();
     let seen = log.clone();
     let tap = bus.on_any(move |tap| {
-        let order = tap.downcast_ref::<OrderPlaced>().map(|order| order.order_id.clone());
-        seen.add(format!("{} v{} on {}: {order:?} {}", tap.name(), tap.version(), tap.topic(), tap.id()));
+        let order = tap
+            .downcast_ref::<OrderPlaced>()
+            .map(|order| order.order_id.clone());
+        seen.add(format!(
+            "{} v{} on {}: {order:?} {}",
+            tap.name(),
+            tap.version(),
+            tap.topic(),
+            tap.id()
+        ));
     });
     let placed = bus.emit(order("ord-1")).await.unwrap();
-    let paid = bus.emit(OrderPaid { order_id: "ord-1".into() }).await.unwrap();
+    let paid = bus
+        .emit(OrderPaid {
+            order_id: "ord-1".into(),
+        })
+        .await
+        .unwrap();
     tap.off().await.unwrap();
     bus.emit(order("ord-2")).await.unwrap();
     assert_eq!(
         log.take(),
         [
-            format!("order.placed v2 on order.placed: Some(\"ord-1\") {}", placed.id()),
+            format!(
+                "order.placed v2 on order.placed: Some(\"ord-1\") {}",
+                placed.id()
+            ),
             format!("order.paid v1 on order.paid: None {}", paid.id()),
         ]
     );
@@ -95,10 +111,16 @@ async fn a_full_stream_makes_no_emit_wait_and_says_what_is_missing() {
         }
         bus.shutdown().await.unwrap();
         let items: Vec<_> = stream
-            .map(|item| item.map(|order| order.order_id.clone()).map_err(|Lagged { missed }| missed))
+            .map(|item| {
+                item.map(|order| order.order_id.clone())
+                    .map_err(|Lagged { missed }| missed)
+            })
             .collect()
             .await;
-        let expected: Vec<_> = expected.iter().map(|item| item.map(str::to_owned)).collect();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|item| item.map(str::to_owned))
+            .collect();
         assert_eq!(items, expected, "{policy:?}");
     }
 }
@@ -108,8 +130,18 @@ async fn wait_for_ends_with_the_first_event_that_fits() {
     let bus = bus().await;
     let cheap = bus.wait_for::<OrderPlaced>(|order| order.total_cents < 100);
     bus.emit(order("ord-1")).await.unwrap();
-    bus.emit(OrderPlaced { total_cents: 99, ..order("ord-2") }).await.unwrap();
-    bus.emit(OrderPlaced { total_cents: 98, ..order("ord-3") }).await.unwrap();
+    bus.emit(OrderPlaced {
+        total_cents: 99,
+        ..order("ord-2")
+    })
+    .await
+    .unwrap();
+    bus.emit(OrderPlaced {
+        total_cents: 98,
+        ..order("ord-3")
+    })
+    .await
+    .unwrap();
     assert_eq!(cheap.await.unwrap().order_id, "ord-2");
     assert!(!bus.has_handlers::<OrderPlaced>(), "and listens no longer");
 

@@ -20,7 +20,10 @@ fn is_child() -> bool {
 /// This very test, in a process of its own.
 fn child(test: &str, url: Option<&str>) -> (Child, Lines<BufReader<ChildStdout>>) {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", test, "--nocapture"]).env(ROLE, "child").env_remove("TIDINGS_URL");
+    command
+        .args(["--exact", test, "--nocapture"])
+        .env(ROLE, "child")
+        .env_remove("TIDINGS_URL");
     command.envs(url.map(|url| ("TIDINGS_URL", url)));
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -48,7 +51,10 @@ mod signals {
     async fn say_when_ready() {
         let catches = || {
             let status = std::fs::read_to_string("/proc/self/status").unwrap();
-            let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+            let mask = status
+                .lines()
+                .find_map(|line| line.strip_prefix("SigCgt:"))
+                .unwrap();
             u64::from_str_radix(mask.trim(), 16).unwrap() & (1 << 14) != 0
         };
         while !catches() {
@@ -77,9 +83,15 @@ mod signals {
         let name = "process::signals::run_starts_waits_for_sigterm_drains_and_reports";
         let (mut child, mut lines) = child(name, None);
         assert_eq!(hear(&mut lines), "ready");
-        assert!(child.try_wait().unwrap().is_none(), "it runs until the signal");
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "it runs until the signal"
+        );
         send("-TERM", &child);
-        assert_eq!(hear(&mut lines), "finished 1, handed back 0, abandoned 0, unflushed 0");
+        assert_eq!(
+            hear(&mut lines),
+            "finished 1, handed back 0, abandoned 0, unflushed 0"
+        );
         assert!(child.wait().unwrap().success());
     }
 
@@ -99,7 +111,8 @@ mod signals {
             say("aborted");
             return;
         }
-        let (mut child, mut lines) = child("process::signals::a_second_signal_aborts_the_drain", None);
+        let (mut child, mut lines) =
+            child("process::signals::a_second_signal_aborts_the_drain", None);
         assert_eq!(hear(&mut lines), "ready");
         send("-TERM", &child);
         assert_eq!(hear(&mut lines), "draining");
@@ -125,9 +138,12 @@ async fn from_env_builds_what_the_url_says() {
         match Bus::from_env("order-service").await {
             Ok(bus) => {
                 let log = Log::default();
-                bus.with(log.clone()).on(async |log: Log, order: OrderPlaced| log.add(order.order_id));
+                bus.with(log.clone())
+                    .on(async |log: Log, order: OrderPlaced| log.add(order.order_id));
                 // As many as the queue holds: on this runtime nothing is taken in between.
-                let fits = (0..5_000).take_while(|_| bus.try_emit(order("1")).is_ok()).count();
+                let fits = (0..5_000)
+                    .take_while(|_| bus.try_emit(order("1")).is_ok())
+                    .count();
                 bus.settled().await.unwrap();
                 assert_eq!(log.take().len(), fits);
                 say(&format!("{fits} fit"));
@@ -141,7 +157,10 @@ async fn from_env_builds_what_the_url_says() {
         (None, "1024 fit"),
         (Some("memory://?queue=7"), "7 fit"),
         (Some("memory://?queu=7"), "did you mean `queue`?"),
-        (Some("kafka://localhost:9092"), "this build has no transport for kafka://"),
+        (
+            Some("kafka://localhost:9092"),
+            "this build has no transport for kafka://",
+        ),
     ] {
         let (mut child, mut lines) = child(name, url);
         let heard = hear(&mut lines);

@@ -34,7 +34,15 @@ async fn events_emitted_inside_a_listener_are_queued_breadth_first() {
     bus.emit(Ping(0)).await.unwrap();
     assert_eq!(
         log.take(),
-        ["ping 0 begins", "ping 0 ends", "ping 0 again", "pong 1", "pong 2", "echo 1", "echo 2"],
+        [
+            "ping 0 begins",
+            "ping 0 ends",
+            "ping 0 again",
+            "pong 1",
+            "pong 2",
+            "echo 1",
+            "echo 2"
+        ],
         "all before the emit returned"
     );
 }
@@ -45,23 +53,33 @@ async fn events_emitted_inside_a_handler_are_queued_breadth_first() {
     let log = Log::default();
     let one = bus.group("one").concurrency(1);
     let state = (bus.clone(), log.clone());
-    one.with(state.clone()).on(async |(bus, log): (Bus, Log), ping: Ping| {
-        log.add(format!("ping {} begins", ping.0));
-        bus.emit(Pong(1)).await.unwrap();
-        bus.emit(Pong(2)).await.unwrap();
-        tokio::task::yield_now().await;
-        log.add(format!("ping {} ends", ping.0));
-    });
-    one.with(state).on(async |(bus, log): (Bus, Log), pong: Pong| {
-        log.add(format!("pong {}", pong.0));
-        bus.emit(Echo(pong.0)).await.unwrap();
-    });
-    one.with(log.clone()).on(async |log: Log, echo: Echo| log.add(format!("echo {}", echo.0)));
+    one.with(state.clone())
+        .on(async |(bus, log): (Bus, Log), ping: Ping| {
+            log.add(format!("ping {} begins", ping.0));
+            bus.emit(Pong(1)).await.unwrap();
+            bus.emit(Pong(2)).await.unwrap();
+            tokio::task::yield_now().await;
+            log.add(format!("ping {} ends", ping.0));
+        });
+    one.with(state)
+        .on(async |(bus, log): (Bus, Log), pong: Pong| {
+            log.add(format!("pong {}", pong.0));
+            bus.emit(Echo(pong.0)).await.unwrap();
+        });
+    one.with(log.clone())
+        .on(async |log: Log, echo: Echo| log.add(format!("echo {}", echo.0)));
     bus.emit(Ping(0)).await.unwrap();
     bus.settled().await.unwrap();
     assert_eq!(
         log.take(),
-        ["ping 0 begins", "ping 0 ends", "pong 1", "pong 2", "echo 1", "echo 2"]
+        [
+            "ping 0 begins",
+            "ping 0 ends",
+            "pong 1",
+            "pong 2",
+            "echo 1",
+            "echo 2"
+        ]
     );
 }
 
@@ -81,7 +99,10 @@ impl Depth {
 
     /// The deepest so far, and how many calls there were.
     fn seen(&self) -> (usize, usize) {
-        (self.0.1.load(Ordering::SeqCst), self.0.2.load(Ordering::SeqCst))
+        (
+            self.0.1.load(Ordering::SeqCst),
+            self.0.2.load(Ordering::SeqCst),
+        )
     }
 }
 
@@ -89,7 +110,11 @@ const LONG: u32 = 20_000;
 
 #[tokio::test]
 async fn a_long_chain_of_listeners_is_never_recursive() {
-    let bus = Bus::builder("svc").max_hops(u16::MAX).build().await.unwrap();
+    let bus = Bus::builder("svc")
+        .max_hops(u16::MAX)
+        .build()
+        .await
+        .unwrap();
     let depth = Depth::default();
     let (seen, emits) = (depth.clone(), bus.clone());
     bus.listen(move |ping: &Ping| {
@@ -105,25 +130,32 @@ async fn a_long_chain_of_listeners_is_never_recursive() {
 
 #[tokio::test]
 async fn a_long_chain_of_handlers_is_never_recursive() {
-    let bus = Bus::builder("svc").max_hops(u16::MAX).build().await.unwrap();
+    let bus = Bus::builder("svc")
+        .max_hops(u16::MAX)
+        .build()
+        .await
+        .unwrap();
     let depth = Depth::default();
-    bus.with((bus.clone(), depth.clone())).on(async |(bus, depth): (Bus, Depth), ping: Ping| {
-        depth.inside(|| {
-            if ping.0 < LONG {
-                bus.try_emit(Ping(ping.0 + 1)).unwrap();
-            }
+    bus.with((bus.clone(), depth.clone()))
+        .on(async |(bus, depth): (Bus, Depth), ping: Ping| {
+            depth.inside(|| {
+                if ping.0 < LONG {
+                    bus.try_emit(Ping(ping.0 + 1)).unwrap();
+                }
+            });
         });
-    });
     bus.emit(Ping(1)).await.unwrap();
     bus.settled().await.unwrap();
     assert_eq!(depth.seen(), (1, LONG as usize));
 }
 
 #[tokio::test]
-async fn an_emit_inside_a_listener_publishes_at_once_and_its_listeners_run_after_the_current_events() {
+async fn an_emit_inside_a_listener_publishes_at_once_and_its_listeners_run_after_the_current_events()
+ {
     let bus = bus().await;
     let log = Log::default();
-    bus.with(log.clone()).on(async |log: Log, pong: Pong| log.add(format!("handler {}", pong.0)));
+    bus.with(log.clone())
+        .on(async |log: Log, pong: Pong| log.add(format!("handler {}", pong.0)));
     let (first, emits) = (log.clone(), bus.clone());
     bus.listen(move |_: &Ping| {
         let receipt = emits.try_emit(Pong(1)).unwrap();
@@ -161,21 +193,30 @@ async fn a_listener_that_emits_what_it_hears_is_stopped_by_the_hop_limit() {
     bus.emit(Ping(0)).await.unwrap();
     let errors = log.take();
     assert_eq!(errors.len(), 1, "{errors:?}");
-    assert!(errors[0].starts_with("64: 64 listeners and handlers in a row"), "{errors:?}");
+    assert!(
+        errors[0].starts_with("64: 64 listeners and handlers in a row"),
+        "{errors:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_handler_that_emits_what_it_handles_is_stopped_by_the_hop_limit() {
     let bus = bus().await;
     let depth = Depth::default();
-    bus.with((bus.clone(), depth.clone())).on(async |(bus, depth): (Bus, Depth), ping: Ping| {
-        depth.inside(|| bus.try_emit(Ping(ping.0 + 1))).map(drop)
-    });
+    bus.with((bus.clone(), depth.clone()))
+        .on(async |(bus, depth): (Bus, Depth), ping: Ping| {
+            depth.inside(|| bus.try_emit(Ping(ping.0 + 1))).map(drop)
+        });
     bus.emit(Ping(0)).await.unwrap();
     bus.settled().await.unwrap();
     assert_eq!(depth.seen().1, 64);
     let dead = bus.dead_letters("svc").list().await.unwrap();
-    assert_eq!(dead.iter().map(|letter| letter.reason()).collect::<Vec<_>>(), ["hop_limit"]);
+    assert_eq!(
+        dead.iter()
+            .map(|letter| letter.reason())
+            .collect::<Vec<_>>(),
+        ["hop_limit"]
+    );
     assert_eq!(dead[0].name(), Some(Ping::NAME));
 }
 
@@ -191,9 +232,21 @@ async fn a_listener_that_emits_without_end_is_told_so() {
     let log = Log::default();
     let (outcome, emits) = (log.clone(), bus.clone());
     bus.listen(move |_: &Ping| {
-        let refused = (0..).map(|number| emits.try_emit(Pong(number))).find_map(Result::err).unwrap();
-        let own = matches!(refused.reason(), Reason::Full { own_queue: true, .. });
-        outcome.add(format!("pong {} refused, own queue: {own}", refused.event().0));
+        let refused = (0..)
+            .map(|number| emits.try_emit(Pong(number)))
+            .find_map(Result::err)
+            .unwrap();
+        let own = matches!(
+            refused.reason(),
+            Reason::Full {
+                own_queue: true,
+                ..
+            }
+        );
+        outcome.add(format!(
+            "pong {} refused, own queue: {own}",
+            refused.event().0
+        ));
     });
     bus.emit(Ping(1)).await.unwrap();
     assert_eq!(log.take(), ["pong 1024 refused, own queue: true"]);

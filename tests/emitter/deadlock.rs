@@ -16,9 +16,15 @@ async fn ask_for_everything((bus, log, own): (Bus, Log, Own), ping: Ping) {
     log.add(format!("completed refused: {refused}"));
     log.add(format!("settled refused: {}", bus.settled().await.is_err()));
     let shutdown = bus.shutdown().await;
-    log.add(format!("shutdown refused: {}", matches!(shutdown, Err(ShutdownError::WouldDeadlock(_)))));
+    log.add(format!(
+        "shutdown refused: {}",
+        matches!(shutdown, Err(ShutdownError::WouldDeadlock(_)))
+    ));
     let own = own.lock().unwrap().take();
-    log.add(format!("off refused: {}", own.unwrap().off().await.is_err()));
+    log.add(format!(
+        "off refused: {}",
+        own.unwrap().off().await.is_err()
+    ));
 }
 
 async fn everything_is_refused() {
@@ -31,16 +37,25 @@ async fn everything_is_refused() {
     bus.settled().await.unwrap();
     assert_eq!(
         log.take(),
-        ["completed refused: true", "settled refused: true", "shutdown refused: true", "off refused: true"]
+        [
+            "completed refused: true",
+            "settled refused: true",
+            "shutdown refused: true",
+            "off refused: true"
+        ]
     );
-    assert!(!bus.has_handlers::<Ping>(), "off has ended the registration all the same");
+    assert!(
+        !bus.has_handlers::<Ping>(),
+        "off has ended the registration all the same"
+    );
     bus.emit(Ping(5)).await.unwrap();
     bus.shutdown().await.unwrap();
     assert_eq!(log.take(), [""; 0]);
 }
 
 #[tokio::test]
-async fn awaiting_completed_settled_shutdown_or_off_inside_the_handler_they_wait_for_would_deadlock() {
+async fn awaiting_completed_settled_shutdown_or_off_inside_the_handler_they_wait_for_would_deadlock()
+ {
     everything_is_refused().await;
 }
 
@@ -54,11 +69,18 @@ async fn it_would_deadlock_on_several_threads_too() {
 async fn completed_inside_a_handler_may_wait_for_another_group() {
     let bus = bus().await;
     let log = Log::default();
-    bus.with((bus.clone(), log.clone())).on(async |(bus, log): (Bus, Log), ping: Ping| {
-        let completion = bus.emit(Pong(ping.0)).completed().await.unwrap();
-        log.add(format!("{} outcome, ok: {}", completion.outcomes.len(), completion.is_ok()));
-    });
-    bus.group("other").with(log.clone()).on(async |log: Log, _: Pong| log.add("other"));
+    bus.with((bus.clone(), log.clone()))
+        .on(async |(bus, log): (Bus, Log), ping: Ping| {
+            let completion = bus.emit(Pong(ping.0)).completed().await.unwrap();
+            log.add(format!(
+                "{} outcome, ok: {}",
+                completion.outcomes.len(),
+                completion.is_ok()
+            ));
+        });
+    bus.group("other")
+        .with(log.clone())
+        .on(async |log: Log, _: Pong| log.add("other"));
     bus.emit(Ping(1)).await.unwrap();
     bus.settled().await.unwrap();
     assert_eq!(log.take(), ["other", "1 outcome, ok: true"]);
@@ -69,15 +91,16 @@ async fn completed_inside_a_handler_may_wait_for_another_group() {
 async fn a_task_spawned_by_a_handler_may_wait_for_the_bus() {
     let bus = bus().await;
     let log = Log::default();
-    bus.with((bus.clone(), log.clone())).on(async |(bus, log): (Bus, Log), _: Ping| {
-        let waits = bus.clone();
-        tokio::spawn(bus.context().scope(async move {
-            waits.settled().await.unwrap();
-            log.add("settled");
-            waits.shutdown().await.unwrap();
-            log.add("shut down");
-        }));
-    });
+    bus.with((bus.clone(), log.clone()))
+        .on(async |(bus, log): (Bus, Log), _: Ping| {
+            let waits = bus.clone();
+            tokio::spawn(bus.context().scope(async move {
+                waits.settled().await.unwrap();
+                log.add("settled");
+                waits.shutdown().await.unwrap();
+                log.add("shut down");
+            }));
+        });
     let ends = bus.wait_for(|_: &Pong| false);
     bus.emit(Ping(1)).await.unwrap();
     ends.await.unwrap_err();
@@ -96,13 +119,16 @@ async fn a_handler_may_wait_for_another_bus() {
     let (one, other) = (bus().await, bus().await);
     let log = Log::default();
     let seen = log.clone();
-    other.with(log.clone()).on(async |log: Log, _: Ping| log.add("other"));
-    one.with((other.clone(), log.clone())).on(async |(other, log): (Bus, Log), ping: Ping| {
-        other.emit(ping).completed().await.unwrap();
-        other.settled().await.unwrap();
-        other.shutdown().await.unwrap();
-        log.add("waited");
-    });
+    other
+        .with(log.clone())
+        .on(async |log: Log, _: Ping| log.add("other"));
+    one.with((other.clone(), log.clone()))
+        .on(async |(other, log): (Bus, Log), ping: Ping| {
+            other.emit(ping).completed().await.unwrap();
+            other.settled().await.unwrap();
+            other.shutdown().await.unwrap();
+            log.add("waited");
+        });
     one.emit(Ping(1)).await.unwrap();
     one.settled().await.unwrap();
     assert_eq!(seen.take(), ["other", "waited"]);

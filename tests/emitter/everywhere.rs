@@ -13,7 +13,12 @@ use tidings::{Bus, RetryPolicy};
 use crate::kit::{Answer, Broker, Log, Ping, Pong, bus, waits};
 
 async fn on(transport: impl DynTransport) -> Bus {
-    Bus::builder("svc").transport(transport).retry(RetryPolicy::none()).build().await.unwrap()
+    Bus::builder("svc")
+        .transport(transport)
+        .retry(RetryPolicy::none())
+        .build()
+        .await
+        .unwrap()
 }
 
 async fn every_transport() -> [(&'static str, Bus); 3] {
@@ -52,9 +57,15 @@ async fn listen_on_any_stream_wait_for_once_and_many_see_this_processs_emits_on_
             assert_eq!(
                 log.take(),
                 [
-                    "listen 1", "emitter.ping v1 1", "once 1", "many 1",
-                    "listen 2", "emitter.ping v1 2", "many 2",
-                    "listen 3", "emitter.ping v1 3",
+                    "listen 1",
+                    "emitter.ping v1 1",
+                    "once 1",
+                    "many 1",
+                    "listen 2",
+                    "emitter.ping v1 2",
+                    "many 2",
+                    "listen 3",
+                    "emitter.ping v1 3",
                 ],
                 "{case}"
             );
@@ -98,7 +109,11 @@ async fn listeners_do_not_run_when_the_publish_fails() {
         assert_eq!(log.take(), [""; 0]);
         broker.answer(Answer::Ok, 1);
         bus.emit_again(error).await.unwrap();
-        assert_eq!(log.take(), ["heard 1"], "the same event, once it is published");
+        assert_eq!(
+            log.take(),
+            ["heard 1"],
+            "the same event, once it is published"
+        );
     }
     // Dropped before its answer: Unknown, so nobody hears it.
     let mut emit = Box::pin(async { bus.emit(Ping(2)).await });
@@ -114,7 +129,9 @@ async fn listeners_do_not_run_when_the_queue_is_full() {
     let bus = on(Memory::new().queue(1)).await;
     let log = Log::default();
     // Its handler never ends, and it takes no second event.
-    bus.group("stuck").window(1).on(async |_: Ping| std::future::pending::<()>().await);
+    bus.group("stuck")
+        .window(1)
+        .on(async |_: Ping| std::future::pending::<()>().await);
     let heard = log.clone();
     bus.listen(move |ping: &Ping| heard.add(ping.0.to_string()));
     bus.emit(Ping(1)).await.unwrap();
@@ -170,9 +187,17 @@ async fn listeners_never_settle_or_retry() {
         bus.emit(Ping(1)).await.unwrap();
         bus.settled().await.unwrap();
         // The handler's attempts are its own; the listeners heard the emit, once.
-        assert_eq!(log.take(), ["fails", "panics", "handler", "handler", "handler"], "{transport}");
+        assert_eq!(
+            log.take(),
+            ["fails", "panics", "handler", "handler", "handler"],
+            "{transport}"
+        );
         assert_eq!(group.stats().unwrap().dead_lettered, 1, "{transport}");
-        assert_eq!(bus.dead_letters("g").list().await.unwrap().len(), 1, "{transport}");
+        assert_eq!(
+            bus.dead_letters("g").list().await.unwrap().len(),
+            1,
+            "{transport}"
+        );
     }
 }
 

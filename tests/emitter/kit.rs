@@ -110,7 +110,11 @@ impl Transport for Broker {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { durable: true, confirms: true, ..self.memory.capabilities() }
+        Capabilities {
+            durable: true,
+            confirms: true,
+            ..self.memory.capabilities()
+        }
     }
 
     async fn declare(&self, topology: &Topology) -> Result<(), TransportError> {

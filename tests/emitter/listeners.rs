@@ -20,7 +20,11 @@ async fn listeners_run_inline_in_registration_order() {
     let note = |name: &'static str| {
         let log = log.clone();
         move || {
-            assert_eq!(std::thread::current().id(), here, "inline is on the emitter's thread");
+            assert_eq!(
+                std::thread::current().id(),
+                here,
+                "inline is on the emitter's thread"
+            );
             log.add(name);
         }
     };
@@ -35,9 +39,15 @@ async fn listeners_run_inline_in_registration_order() {
 
     // No await, so nothing but the call itself can have run them.
     bus.try_emit(Ping(1)).unwrap();
-    assert_eq!(log.take(), ["listen", "tap", "many", "once", "late tap", "late listen"]);
+    assert_eq!(
+        log.take(),
+        ["listen", "tap", "many", "once", "late tap", "late listen"]
+    );
     bus.publisher().try_emit(Ping(2)).unwrap();
-    assert_eq!(log.take(), ["listen", "tap", "many", "late tap", "late listen"]);
+    assert_eq!(
+        log.take(),
+        ["listen", "tap", "many", "late tap", "late listen"]
+    );
     bus.emit(Ping(3)).await.unwrap();
     assert_eq!(log.take(), ["listen", "tap", "late tap", "late listen"]);
 }
@@ -47,7 +57,8 @@ async fn listeners_run_inline_in_registration_order() {
 async fn listeners_run_inline_in_registration_order_beside_handlers() {
     let bus = bus().await;
     let log = Log::default();
-    bus.with(log.clone()).on(async |log: Log, _: Ping| log.add("handler"));
+    bus.with(log.clone())
+        .on(async |log: Log, _: Ping| log.add("handler"));
     for name in ["a", "b", "c"] {
         let log = log.clone();
         bus.listen(move |_: &Ping| log.add(name));
@@ -123,13 +134,25 @@ impl Drop for PanicsAgain {
 async fn a_handlers_failure_reaches_neither_the_emitter_nor_its_neighbours() {
     let bus = bus().await;
     let log = Log::default();
-    bus.named("panics").on(async |_: Ping| panic!("handler's panic"));
-    bus.named("neighbour").with(log.clone()).on(async |log: Log, _: Ping| log.add("neighbour"));
+    bus.named("panics")
+        .on(async |_: Ping| panic!("handler's panic"));
+    bus.named("neighbour")
+        .with(log.clone())
+        .on(async |log: Log, _: Ping| log.add("neighbour"));
     bus.emit(Ping(1)).await.unwrap();
     bus.settled().await.unwrap();
-    assert_eq!(log.take(), ["neighbour"], "once: the other's retries are its own");
+    assert_eq!(
+        log.take(),
+        ["neighbour"],
+        "once: the other's retries are its own"
+    );
     let dead = bus.dead_letters("svc").list().await.unwrap();
-    assert_eq!(dead.iter().map(|letter| letter.handler()).collect::<Vec<_>>(), ["panics"]);
+    assert_eq!(
+        dead.iter()
+            .map(|letter| letter.handler())
+            .collect::<Vec<_>>(),
+        ["panics"]
+    );
 }
 
 #[tokio::test]
@@ -186,7 +209,10 @@ async fn one_removed_by_another_thread_before_its_turn_is_skipped() {
     });
     let heard = log.clone();
     let second = bus.listen(move |_: &Ping| heard.add("second"));
-    let emits = { let bus = bus.clone(); std::thread::spawn(move || bus.try_emit(Ping(1)).unwrap()) };
+    let emits = {
+        let bus = bus.clone();
+        std::thread::spawn(move || bus.try_emit(Ping(1)).unwrap())
+    };
     has_begun.recv().unwrap();
     second.off().await.unwrap();
     go_on.send(()).unwrap();
@@ -204,11 +230,17 @@ async fn a_snapshot_may_outlive_an_unsubscribe_by_one_emit() {
     let subscription = bus.listen(move |ping: &Ping| held.add(ping.0.to_string()));
     orders.try_emit(Ping(1)).unwrap();
     subscription.off().await.unwrap();
-    let log = alive.upgrade().expect("the publisher's snapshot still holds the listener");
+    let log = alive
+        .upgrade()
+        .expect("the publisher's snapshot still holds the listener");
     assert_eq!(log.take(), ["1"]);
     drop(log);
     orders.try_emit(Ping(2)).unwrap();
-    assert_eq!(alive.upgrade().map(|log| log.take()), None, "gone with the next emit");
+    assert_eq!(
+        alive.upgrade().map(|log| log.take()),
+        None,
+        "gone with the next emit"
+    );
 }
 
 /// A listener's own drop code runs outside of every lock of the bus.

@@ -25,7 +25,14 @@ struct Held {
 impl Held {
     fn new() -> (Self, channel::UnboundedReceiver<u32>) {
         let (began, has_begun) = channel::unbounded_channel();
-        (Self { log: Log::default(), began, may_end: Arc::new(Semaphore::new(0)) }, has_begun)
+        (
+            Self {
+                log: Log::default(),
+                began,
+                may_end: Arc::new(Semaphore::new(0)),
+            },
+            has_begun,
+        )
     }
 
     async fn handle(self, ping: Ping) {
@@ -87,7 +94,11 @@ async fn no_call_begins_after_off_though_it_waited_for_a_slot() {
     bus.settled().await.unwrap();
     assert_eq!(held.log.take(), ["ended 0"]);
     let stats = group.stats().unwrap();
-    assert_eq!((stats.completed, stats.skipped), (1, 3), "skipped and counted, not lost");
+    assert_eq!(
+        (stats.completed, stats.skipped),
+        (1, 3),
+        "skipped and counted, not lost"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,11 +106,19 @@ async fn off_ends_a_backoff_and_no_further_attempt_begins() {
     let bus = bus().await;
     let (began, mut has_begun) = channel::unbounded_channel();
     let minute = Duration::from_secs(60);
-    let group = bus.group("g").retry(RetryPolicy::exponential().attempts(3).base(minute).cap(minute));
-    let subscription = group.with(began).on(async |began: channel::UnboundedSender<()>, _: Ping| {
-        began.send(()).unwrap();
-        Err(std::io::Error::other("again, please"))
-    });
+    let group = bus.group("g").retry(
+        RetryPolicy::exponential()
+            .attempts(3)
+            .base(minute)
+            .cap(minute),
+    );
+    let subscription =
+        group
+            .with(began)
+            .on(async |began: channel::UnboundedSender<()>, _: Ping| {
+                began.send(()).unwrap();
+                Err(std::io::Error::other("again, please"))
+            });
     let before = Instant::now();
     bus.emit(Ping(1)).await.unwrap();
     has_begun.recv().await.unwrap();
@@ -118,16 +137,23 @@ async fn off_inside_another_handler_waits_for_no_slot_of_its_own() {
     let log = Log::default();
     let fails: Arc<Mutex<Option<Subscription>>> = Arc::default();
     let second = Duration::from_secs(1);
-    let group = bus.group("g").concurrency(1).retry(RetryPolicy::exponential().base(second));
-    let failing = group.named("fails").on(async |_: Ping| Err(std::io::Error::other("again")));
+    let group = bus
+        .group("g")
+        .concurrency(1)
+        .retry(RetryPolicy::exponential().base(second));
+    let failing = group
+        .named("fails")
+        .on(async |_: Ping| Err(std::io::Error::other("again")));
     *fails.lock().unwrap() = Some(failing);
     let state = (Arc::clone(&fails), log.clone());
-    group.with(state).on(async |(fails, log): (Arc<Mutex<Option<Subscription>>>, Log), _: Pong| {
-        // By then the retry is due and wants the slot.
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        let failing = fails.lock().unwrap().take().unwrap();
-        log.add(format!("{:?}", failing.off().await));
-    });
+    group.with(state).on(
+        async |(fails, log): (Arc<Mutex<Option<Subscription>>>, Log), _: Pong| {
+            // By then the retry is due and wants the slot.
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            let failing = fails.lock().unwrap().take().unwrap();
+            log.add(format!("{:?}", failing.off().await));
+        },
+    );
     bus.emit(Ping(1)).await.unwrap();
     bus.emit(Pong(1)).await.unwrap();
     bus.settled().await.unwrap();
@@ -151,7 +177,10 @@ async fn a_listener_call_running_on_another_thread_may_end_after_off() {
     let emits = std::thread::spawn(move || other.try_emit(Ping(1)).unwrap());
     has_begun.recv().unwrap();
     subscription.off().await.unwrap();
-    assert!(!ended.load(Ordering::SeqCst), "off does not wait for another thread's emit");
+    assert!(
+        !ended.load(Ordering::SeqCst),
+        "off does not wait for another thread's emit"
+    );
     go_on.send(()).unwrap();
     emits.join().unwrap();
     assert!(ended.load(Ordering::SeqCst));
@@ -163,7 +192,8 @@ async fn a_listener_call_running_on_another_thread_may_end_after_off() {
 fn register(bus: &Bus, log: &Log) -> [Subscription; 4] {
     let [listens, taps, once] = [log.clone(), log.clone(), log.clone()];
     [
-        bus.with(log.clone()).on(async |log: Log, _: Ping| log.add("handler")),
+        bus.with(log.clone())
+            .on(async |log: Log, _: Ping| log.add("handler")),
         bus.listen(move |_: &Ping| listens.add("listener")),
         bus.on_any(move |_| taps.add("tap")),
         bus.many(9, move |_: &Ping| once.add("many")),
@@ -200,7 +230,12 @@ async fn off_ends_the_registration_at_its_first_poll() {
     let bus = bus().await;
     let log = Log::default();
     for subscription in register(&bus, &log) {
-        assert!(subscription.off().now_or_never().is_none_or(|ended| ended.is_ok()));
+        assert!(
+            subscription
+                .off()
+                .now_or_never()
+                .is_none_or(|ended| ended.is_ok())
+        );
     }
     bus.emit(Ping(1)).await.unwrap();
     bus.settled().await.unwrap();

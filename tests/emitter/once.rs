@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::kit::{Log, Ping, bus};
 
@@ -14,7 +14,11 @@ async fn once_is_removed_before_it_runs() {
     let log = Log::default();
     let (inner, emits) = (log.clone(), bus.clone());
     bus.once(move |ping: &Ping| {
-        inner.add(format!("once {}, still there: {}", ping.0, emits.has_handlers::<Ping>()));
+        inner.add(format!(
+            "once {}, still there: {}",
+            ping.0,
+            emits.has_handlers::<Ping>()
+        ));
     });
     assert!(bus.has_handlers::<Ping>());
     bus.emit(Ping(1)).await.unwrap();

@@ -17,19 +17,29 @@ async fn a_growing_number_of_handlers_for_one_type_is_warned_about_with_the_regi
     let mut warned_at = Vec::new();
     for handlers in 1..=45 {
         // Over all groups of the bus.
-        let group = bus.group(format!("g{}", handlers % 3)).named(format!("h{handlers}"));
+        let group = bus
+            .group(format!("g{}", handlers % 3))
+            .named(format!("h{handlers}"));
         site = line!() + 1;
         group.on(async |_: Ping| {});
         if capture.lines(GROWING).len() > warned_at.len() {
             warned_at.push(handlers);
         }
     }
-    assert_eq!(warned_at, [11, 21, 41], "beyond the limit of 10, and at each doubling");
+    assert_eq!(
+        warned_at,
+        [11, 21, 41],
+        "beyond the limit of 10, and at each doubling"
+    );
     for (line, handlers) in capture.lines(GROWING).iter().zip(warned_at) {
         assert_eq!(line.level, tracing::Level::WARN);
         assert_eq!(line.field("event"), "emitter.ping");
         assert_eq!(line.field("handlers"), handlers.to_string());
-        assert!(line.field("site").contains(&format!("tests/emitter/warn.rs:{site}:")), "{line:?}");
+        assert!(
+            line.field("site")
+                .contains(&format!("tests/emitter/warn.rs:{site}:")),
+            "{line:?}"
+        );
     }
 }
 
@@ -50,7 +60,11 @@ async fn a_growing_number_of_listeners_for_one_type_is_warned_about_with_the_reg
     for (line, listeners) in capture.lines(GROWING).iter().zip(warned_at) {
         assert_eq!(line.field("event"), "emitter.ping");
         assert_eq!(line.field("listeners"), listeners.to_string());
-        assert!(line.field("site").contains(&format!("tests/emitter/warn.rs:{site}:")), "{line:?}");
+        assert!(
+            line.field("site")
+                .contains(&format!("tests/emitter/warn.rs:{site}:")),
+            "{line:?}"
+        );
     }
 }
 

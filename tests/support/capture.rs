@@ -46,7 +46,11 @@ impl Capture {
 
     /// The lines that say this.
     pub(crate) fn lines(&self, message: &str) -> Vec<Line> {
-        let says = |line: &&Line| line.fields.get("message").is_some_and(|it| it.contains(message));
+        let says = |line: &&Line| {
+            line.fields
+                .get("message")
+                .is_some_and(|it| it.contains(message))
+        };
         self.seen().0.iter().filter(says).cloned().collect()
     }
 
@@ -59,7 +63,12 @@ impl Capture {
 
     /// The spans of this name, in the order they began.
     pub(crate) fn spans(&self, name: &str) -> Vec<Seen> {
-        self.seen().1.iter().filter(|span| span.name == name).cloned().collect()
+        self.seen()
+            .1
+            .iter()
+            .filter(|span| span.name == name)
+            .cloned()
+            .collect()
     }
 
     fn seen(&self) -> MutexGuard<'_, (Vec<Line>, Vec<Seen>)> {
@@ -76,7 +85,10 @@ impl Line {
 
 impl Seen {
     pub(crate) fn fields(&self) -> Fields {
-        self.fields.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.fields
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// A field; empty if it has none of this name.
@@ -101,7 +113,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Capture {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         let mut fields = Fields::new();
         attributes.record(&mut Reader(&mut fields));
-        let seen = Seen { name: attributes.metadata().name(), fields: Arc::new(Mutex::new(fields)) };
+        let seen = Seen {
+            name: attributes.metadata().name(),
+            fields: Arc::new(Mutex::new(fields)),
+        };
         if let Some(span) = context.span(id) {
             span.extensions_mut().insert(seen.clone());
         }
@@ -121,7 +136,13 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Capture {
         let mut fields = Fields::new();
         event.record(&mut Reader(&mut fields));
         let scope = context.event_scope(event).into_iter().flatten();
-        let scope = scope.filter_map(|span| span.extensions().get::<Seen>().cloned()).collect();
-        self.seen().0.push(Line { level: *event.metadata().level(), fields, scope });
+        let scope = scope
+            .filter_map(|span| span.extensions().get::<Seen>().cloned())
+            .collect();
+        self.seen().0.push(Line {
+            level: *event.metadata().level(),
+            fields,
+            scope,
+        });
     }
 }
