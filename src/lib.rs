@@ -118,3 +118,6 @@ pub use pipeline::{
 pub use tidings_derive::Event;
 pub use tidings_memory as memory;
 pub use tidings_transport as transport;
+pub use tidings_transport::{
+    Declare, EventId, Headers, Name, Reason, Start, Timestamp, TraceContext, TransportError,
+};

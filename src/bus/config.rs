@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidings_transport::{Declare, Envelope, EventId, Name, Start, Timestamp};
+use tidings_transport::{Capabilities, Declare, Envelope, EventId, Name, Start, Timestamp};
 
 use crate::event::DecodeError;
 use crate::handler::{Class, Failure};
@@ -211,6 +211,28 @@ impl GroupSettings {
         }
         if !self.dedup.is_off() && wrong.is_empty() {
             wrong.extend(self.dedup.check_covers(self.horizon()).err());
+        }
+        wrong.into_iter().map(|text| format!("group {group:?}: {text}")).collect()
+    }
+
+    /// What they ask for and the transport lacks, where the bus cannot do it instead (house
+    /// rule 14).
+    pub(crate) fn check_against(
+        &self,
+        group: &str,
+        system: &str,
+        able: &Capabilities,
+    ) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if self.ordered && !able.order {
+            wrong.push(format!(
+                "transport {system} keeps no order per key: make the group `.unordered()`"
+            ));
+        }
+        if matches!(self.start, Start::At(_)) && !able.replay {
+            wrong.push(format!(
+                "transport {system} keeps no history to start in: leave `start_at` out, or use a transport that can replay"
+            ));
         }
         wrong.into_iter().map(|text| format!("group {group:?}: {text}")).collect()
     }

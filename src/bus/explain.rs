@@ -12,12 +12,13 @@ impl Bus {
     pub fn explain(&self) -> Explain {
         let core = self.core();
         let mut lines = Vec::new();
-        let able: Vec<String> = Capability::ALL
-            .into_iter()
-            .filter(|capability| core.capabilities.has(*capability))
-            .map(|capability| capability.to_string())
-            .collect();
-        lines.push(format!("transport can: {}", able.join(", ")));
+        let (able, unable): (Vec<_>, Vec<_>) =
+            Capability::ALL.into_iter().partition(|each| core.capabilities.has(*each));
+        let list = |all: Vec<Capability>| {
+            all.iter().map(Capability::to_string).collect::<Vec<_>>().join(", ")
+        };
+        lines.push(format!("transport can: {}", list(able)));
+        lines.push(format!("transport cannot: {} (refused where asked for)", list(unable)));
         lines.push(String::from(
             "the bus does itself: dedup, order per key in the process, retry, dead letters",
         ));

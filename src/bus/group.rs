@@ -252,7 +252,13 @@ impl Group {
         }
         let wire = self.wire_name();
         if self.bus.registry().find_group(&wire).is_none() {
-            let problems = self.settings.check(&wire);
+            let bus = self.bus.core();
+            let mut problems = self.settings.check(&wire);
+            problems.extend(self.settings.check_against(
+                &wire,
+                bus.transport.system(),
+                &bus.capabilities,
+            ));
             if !problems.is_empty() {
                 return self.refuse_all(&problems, event);
             }

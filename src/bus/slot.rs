@@ -221,7 +221,7 @@ thread_local! {
 }
 
 /// This thread's cached slot of a type, made by `find` where it is missing or stale.
-#[inline]
+#[inline(always)]
 pub(super) fn cached<E: Event>(bus: u64, find: impl FnOnce() -> Arc<Slot<E>>) -> Rc<CachedSlot<E>> {
     let event = TypeId::of::<E>();
     let way = way_of(bus, &event);
@@ -235,19 +235,23 @@ pub(super) fn cached<E: Event>(bus: u64, find: impl FnOnce() -> Arc<Slot<E>>) ->
     let hit = hit.ok().flatten();
     match hit {
         Some(hit) if hit.snapshot.generation == hit.slot.generation() => hit,
-        stale => {
-            let slot = stale.map_or_else(find, |stale| Arc::clone(&stale.slot));
-            let fresh = Rc::new(CachedSlot { snapshot: slot.snapshot(), slot });
-            let entry = Way { bus, event, cached: Rc::clone(&fresh) as Rc<dyn Any> };
-            // The old entry is dropped outside of the borrow: what it frees may emit.
-            let old = CACHE.try_with(|cache| cache.borrow_mut()[way].replace(entry));
-            drop(old);
-            fresh
-        }
+        Some(stale) => cache(bus, event, way, Arc::clone(&stale.slot)),
+        None => cache(bus, event, way, find()),
     }
 }
 
-#[inline]
+#[cold]
+#[inline(never)]
+fn cache<E: Event>(bus: u64, event: TypeId, way: usize, slot: Arc<Slot<E>>) -> Rc<CachedSlot<E>> {
+    let fresh = Rc::new(CachedSlot { snapshot: slot.snapshot(), slot });
+    let entry = Way { bus, event, cached: Rc::clone(&fresh) as Rc<dyn Any> };
+    // The old entry is dropped outside of the borrow: what it frees may emit.
+    let old = CACHE.try_with(|cache| cache.borrow_mut()[way].replace(entry));
+    drop(old);
+    fresh
+}
+
+#[inline(always)]
 fn way_of(bus: u64, event: &TypeId) -> usize {
     use std::hash::{Hash, Hasher};
     /// A `TypeId` hashes itself as a single number that is random already.

@@ -117,3 +117,18 @@ async fn off_waits_for_the_call_in_flight_and_a_later_handler_joins_the_live_gro
         assert_eq!(log.all(), ["first", "second"], "{url}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_the_transport_lacks_is_refused_at_start_with_the_fix() {
+    for (url, world) in World::all() {
+        let bus = world.bus().await;
+        let start = tidings::transport::Start::At(tidings::transport::Timestamp::from_micros(0));
+        bus.group("late").start_at(start).on(async |_: Step| {});
+        let error = bus.start().await.unwrap_err();
+        let [problem] = error.problems() else { panic!("{url}: {error}") };
+        assert!(problem.contains("svc.late") && problem.contains("replay"), "{url}: {problem}");
+        let explained = bus.explain();
+        assert!(explained.to_string().contains("transport cannot: retains, replay"), "{explained}");
+        assert_eq!(explained.problems(), error.problems());
+    }
+}
