@@ -13,12 +13,16 @@ use trybuild::TestCases;
 
 /// Compares what a row refuses and runs what it accepts.
 fn row(prefix: &str) {
+    rows_of("event", prefix);
+}
+
+fn rows_of(topic: &str, prefix: &str) {
     let cases = TestCases::new();
     for (folder, run) in [
         ("fail", TestCases::compile_fail as fn(&TestCases, String)),
         ("pass", TestCases::pass),
     ] {
-        let folder = format!("tests/ui/event/{folder}");
+        let folder = format!("tests/ui/{topic}/{folder}");
         let any = fs::read_dir(&folder)
             .expect("the folder of cases")
             .any(|file| {
@@ -69,6 +73,17 @@ fn row_07_hostile_names() {
 #[test]
 fn row_08_generic_events() {
     row("row_08_");
+}
+
+/// What is no handler, and what is one.
+#[test]
+fn row_09_handlers() {
+    rows_of("handler", "row_09_");
+}
+
+#[test]
+fn row_72_a_delivery_is_settled_once_by_type() {
+    rows_of("handler", "row_72_");
 }
 
 #[test]

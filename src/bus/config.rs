@@ -250,9 +250,16 @@ impl std::fmt::Debug for GroupSettings {
         f.debug_struct("GroupSettings")
             .field("concurrency", &self.concurrency)
             .field("window", &self.window)
+            .field("window_bytes", &self.window_bytes)
+            .field("queue", &self.queue)
             .field("deadline", &self.deadline)
             .field("retry", &self.retry)
+            .field("dedup", &self.dedup)
+            .field("pause", &self.pause)
+            .field("dead_letters", &self.dead_letters)
+            .field("after_dead_letter", &self.after_dead_letter)
             .field("ordered", &self.ordered)
+            .field("start", &self.start)
             .finish_non_exhaustive()
     }
 }

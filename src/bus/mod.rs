@@ -41,7 +41,7 @@ use self::live::LiveGroup;
 use self::registry::{Registry, topic_of};
 use crate::Event;
 use crate::emit::{
-    Context, Emit, PublishError, Publisher, Receipt, call_plainly, try_emit,
+    Context, Emit, Plain, PublishError, Publisher, Receipt, call_plainly, try_emit,
 };
 use crate::handler::{AnyHandler, EventArg, Handler, Wanted};
 use crate::pipeline::{DeadLetters, Middleware, Watchdog, Watched};
@@ -186,6 +186,7 @@ impl Bus {
     ///
     /// A [`PublishError`] says whether the event may have been published all the same, and hands
     /// it back: see [`emit_again`](Self::emit_again).
+    #[inline]
     pub fn emit<E: Event>(&self, event: E) -> Emit<'_, E> {
         Emit::first(self, event)
     }
@@ -202,13 +203,24 @@ impl Bus {
     ///
     /// `Full` where an emit would wait; `Unsupported` over a broker, whose confirmation only
     /// waiting can bring, and with a publish middleware.
-    #[inline]
+    #[inline(always)]
     pub fn try_emit<E: Event>(&self, event: E) -> Result<Receipt, PublishError<E>> {
+        match self.call_plainly(&event) {
+            Plain::No => self.try_publish(event),
+            heard => Ok(Receipt::heard(heard)),
+        }
+    }
+
+    #[inline(never)]
+    fn try_publish<E: Event>(&self, event: E) -> Result<Receipt, PublishError<E>> {
+        self.with_slot(|cached: &CachedSlot<E>| try_emit(&cached.slot, &cached.snapshot, event))
+    }
+
+    /// Calls the listeners of an event, if that is all there is to do.
+    #[inline(never)]
+    pub(crate) fn call_plainly<E: Event>(&self, event: &E) -> Plain {
         self.with_slot(|cached: &CachedSlot<E>| {
-            match call_plainly(&cached.slot, &cached.snapshot, &event) {
-                Some(asked) => Ok(Receipt::heard(asked)),
-                None => try_emit(&cached.slot, &cached.snapshot, event),
-            }
+            call_plainly(&cached.slot, &cached.snapshot, event)
         })
     }
 
@@ -268,7 +280,7 @@ impl Bus {
         self.inner.registry.slot::<E>(&self.inner.core)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn with_slot<E: Event, R>(&self, f: impl FnOnce(&CachedSlot<E>) -> R) -> R {
         let cached = slot::cached(self.inner.core.id, || self.slot::<E>());
         f(&cached)

@@ -10,7 +10,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::slot::Slot;
 use crate::Event;
-use crate::emit::{Firing, Heard, Listening};
+use crate::emit::{Heard, Listening};
 
 /// What an [`EventStream`] does when its reader is slower than the emits: a listener cannot make
 /// them wait.
@@ -171,10 +171,13 @@ impl<E> State<E> {
 }
 
 impl<E: Event> Listening<E> for Buffer<E> {
-    fn hear(&self, firing: &Firing<'_, E>) {
-        let Some(event) = firing.shared.filter(|_| !self.heard.is_removed()) else {
+    /// The emit shares the event, because this listener keeps it.
+    fn hear(&self, _event: &E, _slot: &Slot<E>) {}
+
+    fn hear_shared(&self, event: &Arc<E>, _slot: &Slot<E>) {
+        if self.heard.is_removed() {
             return;
-        };
+        }
         let waker = {
             let mut state = self.state();
             state.push(Arc::clone(event));
@@ -267,10 +270,10 @@ impl<E> Wanted<E> {
 }
 
 impl<E: Event> Listening<E> for Wanted<E> {
-    fn hear(&self, firing: &Firing<'_, E>) {
-        let Some(event) = firing.shared else {
-            return;
-        };
+    /// As for [`Buffer`].
+    fn hear(&self, _event: &E, _slot: &Slot<E>) {}
+
+    fn hear_shared(&self, event: &Arc<E>, _slot: &Slot<E>) {
         if self.heard.is_removed() || !(self.predicate)(event) {
             return;
         }

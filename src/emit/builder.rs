@@ -9,7 +9,7 @@ use tidings_transport::{BoxFuture, EventId, Headers, Name};
 
 use super::context::Current;
 use super::error::{PublishError, Returned};
-use super::publish::{Step, call_plainly, try_now};
+use super::publish::{Plain, Step, try_now};
 use super::receipt::Receipt;
 use crate::bus::{Bus, CachedSlot};
 use crate::Event;
@@ -104,15 +104,12 @@ impl<'a, E: Event> Emit<'a, E> {
         self.options.get_or_insert_default()
     }
 
-    /// Calls the listeners, if that is all there is to do; then with whether they asked for
-    /// metadata. The event stays where it is.
+    /// Calls the listeners, if that is all there is to do.
     #[inline(always)]
-    fn call_plainly(&self) -> Option<bool> {
+    fn call_plainly(&self) -> Plain {
         match (&self.event, &self.cause, &self.options) {
-            (Returned::Owned(event), None, None) => self.bus.with_slot(|cached: &CachedSlot<E>| {
-                call_plainly(&cached.slot, &cached.snapshot, event)
-            }),
-            _ => None,
+            (Returned::Owned(event), None, None) => self.bus.call_plainly(event),
+            _ => Plain::No,
         }
     }
 
@@ -153,18 +150,28 @@ impl<E: Event> Unpin for Emitting<'_, E> {}
 impl<E: Event> Future for Emitting<'_, E> {
     type Output = Result<Receipt, PublishError<E>>;
 
-    #[inline]
+    // Always, as for `try_emit`.
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(start) = &self.start
-            && let Some(asked) = start.call_plainly()
-        {
-            self.start = None;
-            return Poll::Ready(Ok(Receipt::heard(asked)));
+        let plain = self.start.as_ref().map_or(Plain::No, Emit::call_plainly);
+        if plain == Plain::No {
+            return self.poll_publish(task);
         }
+        self.start = None;
+        Poll::Ready(Ok(Receipt::heard(plain)))
+    }
+}
+
+impl<E: Event> Emitting<'_, E> {
+    #[inline(never)]
+    fn poll_publish(
+        &mut self,
+        task: &mut Context<'_>,
+    ) -> Poll<Result<Receipt, PublishError<E>>> {
         if let Some(start) = self.start.take() {
             match start.step() {
                 Step::Ended(ended) => return Poll::Ready(ended),
-                Step::Waits(waits) => self.waits = Some(Box::pin(waits.publish())),
+                Step::Waits(waits) => self.waits = Some(waits.publish()),
             }
         }
         match &mut self.waits {

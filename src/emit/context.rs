@@ -148,6 +148,12 @@ fn outer() -> Option<Current> {
     CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
 }
 
+/// Whether neither handlers nor listeners run on this thread.
+#[inline(always)]
+pub(crate) fn is_quiet() -> bool {
+    FLAGS.get() == 0
+}
+
 /// Whether listeners of an event run on this thread right now.
 #[inline]
 pub(crate) fn is_listening() -> bool {
@@ -203,28 +209,64 @@ fn begin(clock: &dyn Clock) -> Current {
 }
 
 /// Runs the listeners of one event. Events that they emit have their own listeners run afterwards,
-/// breadth first, before the outermost call returns. Whether somebody asked for metadata: then
-/// [`made`] has the id, until the next event.
-///
-/// An answer of one bit and nothing moved about: this is the whole cost of an emit without groups.
-#[inline(always)]
-pub(crate) fn listen(fire: impl FnOnce()) -> bool {
-    let outer = FLAGS.get();
-    // Restores even if a listener's own drop code unwinds.
-    let _restore = Restore(outer);
-    FLAGS.set(outer & !KNOWN | LISTENING);
-    fire();
-    FLAGS.get() & (KNOWN | WAITING) != 0 && heard_out(outer)
+/// breadth first, before the outermost call returns.
+pub(crate) struct Turn {
+    outer: u8,
 }
 
-/// [`listen`] to an event whose metadata exists already.
-pub(crate) fn listen_knowing(known: Current, fire: impl FnOnce()) {
-    listen(|| {
+impl Turn {
+    pub(crate) fn begin() -> Self {
+        let outer = FLAGS.get();
+        FLAGS.set(outer & !KNOWN | LISTENING);
+        Self { outer }
+    }
+
+    /// The event's metadata exists already.
+    pub(crate) fn begin_knowing(known: Current) -> Self {
+        let this = Self::begin();
         if HEARD.try_with(|heard| heard.replace(Some(known))).is_ok() {
             FLAGS.set(FLAGS.get() | KNOWN);
         }
-        fire();
-    });
+        this
+    }
+
+    /// Whether somebody asked for metadata: then [`made`] has the id, until the next event.
+    pub(crate) fn end(self) -> bool {
+        heard_out(self.outer)
+    }
+}
+
+/// Restores even if a listener's own drop code unwinds.
+impl Drop for Turn {
+    fn drop(&mut self) {
+        FLAGS.set(self.outer);
+    }
+}
+
+/// A [`Turn`] where [`is_quiet`]. It is the whole cost of an emit without groups, so it stores
+/// constants only: no emit has to wait for what the last one stored.
+pub(crate) struct QuietTurn(());
+
+impl QuietTurn {
+    #[inline(always)]
+    pub(crate) fn begin() -> Self {
+        FLAGS.set(LISTENING);
+        Self(())
+    }
+
+    /// As [`Turn::end`].
+    #[inline(always)]
+    pub(crate) fn end(self) -> bool {
+        FLAGS.get() != LISTENING && heard_out(0)
+    }
+}
+
+/// As for [`Turn`].
+impl Drop for QuietTurn {
+    #[inline(always)]
+    fn drop(&mut self) {
+        FLAGS.set(0);
+    }
 }
 
 /// The id that was made because a listener asked for it.
@@ -244,7 +286,6 @@ fn heard_out(outer: u8) -> bool {
     };
     if outer & LISTENING == 0 {
         drain_deferred();
-        FLAGS.set(FLAGS.get() & !WAITING);
     }
     // Back in place: the events that were put off had their own in between.
     known.is_some() && HEARD.try_with(|heard| heard.replace(known)).is_ok()
@@ -254,15 +295,6 @@ fn drain_deferred() {
     let next = || DEFERRED.try_with(|deferred| deferred.borrow_mut().pop_front()).ok().flatten();
     while let Some(next) = next() {
         next();
-    }
-}
-
-struct Restore(u8);
-
-impl Drop for Restore {
-    #[inline]
-    fn drop(&mut self) {
-        FLAGS.set(self.0 | FLAGS.get() & WAITING);
     }
 }
 

@@ -16,7 +16,11 @@ use crate::Event;
 pub(crate) trait Listening<E: Event>: Send + Sync {
     /// Hears the event, unless it was removed: a snapshot may be older than an `off`, and one
     /// removed before its turn is skipped. What panics in here is caught by [`fire`].
-    fn hear(&self, firing: &Firing<'_, E>);
+    fn hear(&self, event: &E, slot: &Slot<E>);
+    /// [`hear`](Self::hear), where the event is shared.
+    fn hear_shared(&self, event: &Arc<E>, slot: &Slot<E>) {
+        self.hear(event, slot);
+    }
     fn heard(&self) -> &Heard;
     /// Whether it keeps the event, so that the emit must share it.
     fn keeps(&self) -> bool {
@@ -25,10 +29,9 @@ pub(crate) trait Listening<E: Event>: Send + Sync {
 }
 
 /// One event on its way to the listeners.
-pub(crate) struct Firing<'a, E: Event> {
-    pub(crate) event: &'a E,
-    pub(crate) shared: Option<&'a Arc<E>>,
-    pub(crate) slot: &'a Slot<E>,
+pub(crate) enum Firing<'a, E: Event> {
+    Lent(&'a E),
+    Shared(&'a Arc<E>),
 }
 
 /// What every listener has: whose it is, and whether its turn still comes.
@@ -59,32 +62,60 @@ impl Heard {
 #[inline(always)]
 pub(crate) fn fire<E: Event>(
     listeners: &[Arc<dyn Listening<E>>],
-    firing: &Firing<'_, E>,
+    event: &E,
+    slot: &Slot<E>,
 ) -> bool {
-    context::listen(|| call(listeners, firing))
+    if !context::is_quiet() {
+        return fire_inside(listeners, event, slot);
+    }
+    let turn = context::QuietTurn::begin();
+    call(listeners, &Firing::Lent(event), slot);
+    turn.end()
+}
+
+/// [`fire`] inside a handler.
+#[inline(never)]
+fn fire_inside<E: Event>(
+    listeners: &[Arc<dyn Listening<E>>],
+    event: &E,
+    slot: &Slot<E>,
+) -> bool {
+    let turn = context::Turn::begin();
+    call(listeners, &Firing::Lent(event), slot);
+    turn.end()
 }
 
 /// [`fire`] for an event whose metadata exists already.
 pub(crate) fn fire_knowing<E: Event>(
     listeners: &[Arc<dyn Listening<E>>],
     firing: &Firing<'_, E>,
+    slot: &Slot<E>,
     known: Current,
 ) {
-    context::listen_knowing(known, || call(listeners, firing));
+    let turn = context::Turn::begin_knowing(known);
+    call(listeners, firing, slot);
+    turn.end();
 }
 
 #[inline(always)]
-fn call<E: Event>(listeners: &[Arc<dyn Listening<E>>], firing: &Firing<'_, E>) {
+fn call<E: Event>(
+    listeners: &[Arc<dyn Listening<E>>],
+    firing: &Firing<'_, E>,
+    slot: &Slot<E>,
+) {
     let next = Cell::new(0);
     // One guard around all of them is entered again behind the one that panicked.
     while let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
         while let Some(listener) = listeners.get(next.get()) {
             next.set(next.get() + 1);
-            listener.hear(firing);
+            match firing {
+                Firing::Lent(event) => listener.hear(event, slot),
+                Firing::Shared(event) => listener.hear_shared(event, slot),
+            }
         }
     })) {
         if let Some(listener) = listeners.get(next.get() - 1) {
-            complain(firing.slot, listener.heard(), Err(panic));
+            complain(slot, listener.heard(), Err(panic));
         }
     }
 }
@@ -103,11 +134,11 @@ impl<L> Inline<L> {
 
 impl<E: Event, L: Listener<E>> Listening<E> for Inline<L> {
     #[inline]
-    fn hear(&self, firing: &Firing<'_, E>) {
+    fn hear(&self, event: &E, slot: &Slot<E>) {
         if !self.heard.is_removed() {
-            let outcome = self.listener.hear(firing.event);
+            let outcome = self.listener.hear(event);
             if !matches!(outcome, Outcome::Done) {
-                complain(firing.slot, &self.heard, Ok(outcome));
+                complain(slot, &self.heard, Ok(outcome));
             }
         }
     }
@@ -130,7 +161,7 @@ impl<L> Limited<L> {
 }
 
 impl<E: Event, L: Listener<E>> Listening<E> for Limited<L> {
-    fn hear(&self, firing: &Firing<'_, E>) {
+    fn hear(&self, event: &E, slot: &Slot<E>) {
         if self.inline.heard.is_removed() {
             return;
         }
@@ -139,13 +170,13 @@ impl<E: Event, L: Listener<E>> Listening<E> for Limited<L> {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1));
         match left {
             // Removed before it runs; so its own flag no longer counts.
-            Ok(1) => firing.slot.remove_listener(self.inline.heard.subscription),
+            Ok(1) => slot.remove_listener(self.inline.heard.subscription),
             Ok(_) => {}
             Err(_) => return,
         }
-        let outcome = self.inline.listener.hear(firing.event);
+        let outcome = self.inline.listener.hear(event);
         if !matches!(outcome, Outcome::Done) {
-            complain(firing.slot, &self.inline.heard, Ok(outcome));
+            complain(slot, &self.inline.heard, Ok(outcome));
         }
     }
 
@@ -161,16 +192,16 @@ pub(crate) struct TapListener {
 }
 
 impl<E: Event> Listening<E> for TapListener {
-    fn hear(&self, firing: &Firing<'_, E>) {
+    fn hear(&self, event: &E, slot: &Slot<E>) {
         if self.heard.is_removed() {
             return;
         }
         (self.tap)(&Tap {
-            event: firing.event,
+            event,
             name: E::NAME,
             version: E::VERSION,
-            topic: &firing.slot.kind().topic,
-            id: &|| context::heard_id(&*firing.slot.core().clock),
+            topic: &slot.kind().topic,
+            id: &|| context::heard_id(&*slot.core().clock),
         });
     }
 

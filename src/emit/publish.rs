@@ -46,33 +46,37 @@ struct Hears<E: Event> {
 
 impl<E: Event> Waiting<E> {
     /// Publishes, through the middleware if there is any.
-    pub(crate) async fn publish(mut self) -> Result<Receipt, PublishError<E>> {
-        let span = self.span.take().unwrap_or_else(tracing::Span::none);
-        self.publish_in_span().instrument(span).await
-    }
-
-    async fn publish_in_span(self) -> Result<Receipt, PublishError<E>> {
-        let Self { slot, message, origin, id, event, hears, recording, .. } = self;
+    ///
+    /// A million of these may wait at once (misuse 41), so the parts are moved once, into the one
+    /// future: what an async fn takes by value it would hold twice.
+    pub(crate) fn publish(self) -> BoxFuture<'static, Result<Receipt, PublishError<E>>> {
+        let Self { slot, message, origin, id, event, hears, span, recording } = self;
         let core = Arc::clone(slot.core());
-        let published = if core.publish_layers.is_empty() {
-            recording.reached(&message);
-            core.transport.publish(message, origin).await
-        } else {
-            let innermost = |message: Message| -> BoxFuture<'_, _> {
+        let publish = async move {
+            let published = if core.publish_layers.is_empty() {
                 recording.reached(&message);
-                core.transport.publish(message, origin.clone())
+                core.transport.publish(message, origin).await
+            } else {
+                let innermost = |message: Message| -> BoxFuture<'_, _> {
+                    recording.reached(&message);
+                    core.transport.publish(message, origin.clone())
+                };
+                Box::pin(NextPublish::new(&core.publish_layers, &innermost).run(message)).await
             };
-            NextPublish::new(&core.publish_layers, &innermost).run(message).await
-        };
-        match published {
-            Ok(receipt) => {
-                recording.published(&event);
-                if let Some(Hears { listeners, envelope }) = hears {
-                    heard(&slot, &listeners, Returned::Shared(event), &envelope);
+            match published {
+                Ok(receipt) => {
+                    recording.published(&event);
+                    if let Some(Hears { listeners, envelope }) = hears {
+                        heard(&slot, &listeners, Returned::Shared(event), &envelope);
+                    }
+                    Ok(Receipt::published(id, receipt))
                 }
-                Ok(Receipt::published(id, receipt))
+                Err(error) => Err(failed(error, id, event)),
             }
-            Err(error) => Err(failed(error, id, event)),
+        };
+        match span {
+            Some(span) => Box::pin(publish.instrument(span)),
+            None => Box::pin(publish),
         }
     }
 
@@ -94,17 +98,27 @@ fn is_plain_call<E: Event>(snapshot: &Snapshot<E>) -> bool {
     snapshot.plain && snapshot.interest.is_none() && !context::is_listening() && !tracing_is_on()
 }
 
-/// Calls the listeners, if that is all there is to do; then with whether they asked for metadata.
+/// What came of an emit that only has to call listeners. It fits a register, and the event stays
+/// where it is: copying either costs more than the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plain {
+    /// There is more to do; nothing was done.
+    No,
+    Heard,
+    /// Heard, and [`context::made`] has the id that somebody asked for.
+    Asked,
+}
+
+/// Calls the listeners, if that is all there is to do.
 #[inline(always)]
-pub(crate) fn call_plainly<E: Event>(
-    slot: &Slot<E>,
-    snapshot: &Snapshot<E>,
-    event: &E,
-) -> Option<bool> {
+pub(crate) fn call_plainly<E: Event>(slot: &Slot<E>, snapshot: &Snapshot<E>, event: &E) -> Plain {
     if !is_plain_call(snapshot) {
-        return None;
+        return Plain::No;
     }
-    Some(fire(&snapshot.listeners, &Firing { event, shared: None, slot }))
+    match fire(&snapshot.listeners, event, slot) {
+        false => Plain::Heard,
+        true => Plain::Asked,
+    }
 }
 
 /// Emits as far as that needs no waiting.
@@ -186,8 +200,7 @@ fn heard<E: Event>(
         Returned::Owned(event)
             if !context::is_listening() && !listeners.iter().any(|listener| listener.keeps()) =>
         {
-            let firing = Firing { event: &event, shared: None, slot };
-            fire_knowing(listeners, &firing, known);
+            fire_knowing(listeners, &Firing::Lent(&event), slot, known);
             return;
         }
         Returned::Owned(event) => Arc::new(event),
@@ -196,8 +209,7 @@ fn heard<E: Event>(
     let listeners = Arc::clone(listeners);
     let slot = Arc::clone(slot);
     let run = move || {
-        let firing = Firing { event: &*event, shared: Some(&event), slot: &slot };
-        fire_knowing(&listeners, &firing, known);
+        fire_knowing(&listeners, &Firing::Shared(&event), &slot, known);
     };
     if context::is_listening() {
         context::defer(run);

@@ -7,7 +7,7 @@ use tidings_transport::Reason;
 use super::builder::Emit;
 use super::context::Current;
 use super::error::{PublishError, Returned};
-use super::publish::{Step, call_plainly, try_now};
+use super::publish::{Plain, Step, call_plainly, try_now};
 use super::receipt::Receipt;
 use crate::bus::{Bus, Slot, Snapshot};
 use crate::Event;
@@ -44,6 +44,7 @@ impl<E: Event> Publisher<E> {
     }
 
     /// See [`Bus::emit`].
+    #[inline]
     pub fn emit(&self, event: E) -> Emit<'_, E> {
         self.bus.emit(event)
     }
@@ -53,20 +54,32 @@ impl<E: Event> Publisher<E> {
     /// # Errors
     ///
     /// As [`Bus::try_emit`].
-    #[inline]
+    // Always, so that the receipt of an emit that only listeners hear is never written anywhere.
+    #[inline(always)]
     pub fn try_emit(&self, event: E) -> Result<Receipt, PublishError<E>> {
+        match self.call_plainly(&event) {
+            Plain::No => try_emit(&self.slot, &self.slot.snapshot(), event),
+            heard => Ok(Receipt::heard(heard)),
+        }
+    }
+
+    #[inline]
+    fn call_plainly(&self, event: &E) -> Plain {
         // Taken, not borrowed: a listener may emit through this very handle.
         let snapshot = match self.cached.take() {
             Some(snapshot) if snapshot.generation == self.slot.generation() => snapshot,
-            _ => self.slot.snapshot(),
+            stale => self.renewed(stale),
         };
-        if let Some(asked) = call_plainly(&self.slot, &snapshot, &event) {
-            self.cached.set(Some(snapshot));
-            return Ok(Receipt::heard(asked));
-        }
-        let result = try_emit(&self.slot, &snapshot, event);
+        let plain = call_plainly(&self.slot, &snapshot, event);
         self.cached.set(Some(snapshot));
-        result
+        plain
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn renewed(&self, stale: Option<Arc<Snapshot<E>>>) -> Arc<Snapshot<E>> {
+        drop(stale);
+        self.slot.snapshot()
     }
 }
 

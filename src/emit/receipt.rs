@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 use tidings_transport::{EventId, Name, Position, Timestamp};
 
 use super::context;
+use super::publish::Plain;
 
 /// What a successful emit achieved; what Ok means on which transport is contract P2.
 #[derive(Clone, Default)]
@@ -39,11 +40,17 @@ impl Receipt {
 
     /// Nobody but listeners got it; its id is made when somebody asks, if none of them did.
     #[inline(always)]
-    pub(crate) fn heard(asked: bool) -> Self {
-        if asked {
-            return context::made().map_or_else(Self::default, Self::local);
+    pub(crate) fn heard(plain: Plain) -> Self {
+        if plain == Plain::Asked {
+            return Self::asked();
         }
         Self { id: Id::Lazy(OnceLock::new()), groups: None, position: None }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn asked() -> Self {
+        context::made().map_or_else(Self::default, Self::local)
     }
 
     /// The event's id.

@@ -32,7 +32,8 @@ fn child(test: &str, url: Option<&str>) -> (Child, Lines<BufReader<ChildStdout>>
 
 /// A line for the parent.
 fn say(text: &str) {
-    writeln!(std::io::stdout(), "\n> {text}").unwrap();
+    let mut parent = std::io::stdout().lock();
+    writeln!(parent, "\n> {text}").unwrap();
 }
 
 /// The child's next line; its end is one too.

@@ -267,7 +267,7 @@ async fn no_payload_is_ever_logged() {
             format!(r#"{{"key":"k","secret":["{CANARY}"]}}"#),
             format!(r#"{{"key":"k","{CANARY}":1}}"#),
             format!(r#"{{"key":"k","secret":"{CANARY}"#),
-            format!("{CANARY}"),
+            CANARY.to_owned(),
             format!(r#"{{"key":"k","key":"{CANARY}","secret":"s"}}"#),
             format!(r#""{CANARY}""#),
         ] {
@@ -286,12 +286,7 @@ async fn no_payload_is_ever_logged() {
             memory.publish(message, Origin::default()).await.unwrap();
             bus.settled().await.unwrap();
         }
-        let refused = loop {
-            match bus.try_emit(secret()) {
-                Ok(_) => {}
-                Err(refused) => break refused,
-            }
-        };
+        let refused = (0..100).find_map(|_| bus.try_emit(secret()).err()).unwrap();
         assert!(!format!("{refused:?} {refused}").contains(CANARY));
         assert!(!refused.reason().to_string().contains(CANARY));
         bus.settled().await.unwrap();

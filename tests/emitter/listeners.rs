@@ -184,8 +184,9 @@ async fn one_removed_before_its_turn_is_skipped() {
             subscription.off().now_or_never().unwrap().unwrap();
         }
     });
-    let [listens, taps] = [log.clone(), log.clone()];
+    let [listens, taps, limited] = [log.clone(), log.clone(), log.clone()];
     let removed = [
+        bus.once(move |_: &Ping| limited.add("removed once")),
         bus.listen(move |_: &Ping| listens.add("removed listener")),
         bus.on_any(move |_| taps.add("removed tap")),
     ];

@@ -8,10 +8,13 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use futures::FutureExt;
-use tidings::{Bus, RetryPolicy, Subscription};
+use tidings::memory::Memory;
+use tidings::transport::{Carried, Headers, Message, Name, Origin, Payload, Transport, field};
+use tidings::{Bus, Event, PausePolicy, RetryPolicy, Subscription};
 use tokio::sync::{Semaphore, mpsc as channel};
 use tokio::time::Instant;
 
+use crate::capture::Capture;
 use crate::kit::{Log, Ping, Pong, bus, until, waits};
 
 /// A handler that says when it began and ends when it may.
@@ -128,6 +131,63 @@ async fn off_ends_a_backoff_and_no_further_attempt_begins() {
     assert!(has_begun.try_recv().is_err(), "one attempt, no more");
     assert_eq!(group.stats().unwrap().skipped, 1);
     assert!(bus.dead_letters("g").list().await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn off_ends_the_wait_at_a_paused_group() {
+    let (capture, _guard) = Capture::start();
+    let bus = bus().await;
+    let log = Log::default();
+    let pause = PausePolicy::default().finals(2);
+    let group = bus.group("g").retry(RetryPolicy::none()).pause(pause);
+    let subscription = group.with(log.clone()).on(async |log: Log, ping: Ping| {
+        log.add(format!("called {}", ping.0));
+        Err(std::io::Error::other("all of them fail"))
+    });
+    for number in 0..5 {
+        bus.emit(Ping(number)).await.unwrap();
+    }
+    let before = Instant::now();
+    until(|| !capture.lines("paused").is_empty()).await;
+    subscription.off().await.unwrap();
+    bus.settled().await.unwrap();
+    assert_eq!(Instant::now(), before, "nothing waited for a probe");
+    assert_eq!(log.take(), ["called 0", "called 1"]);
+    let stats = group.stats().unwrap();
+    assert_eq!((stats.dead_lettered, stats.skipped), (1, 4));
+}
+
+#[tokio::test]
+async fn what_cannot_be_decoded_is_no_dead_letter_of_a_handler_that_is_gone() {
+    let memory = Memory::new();
+    let bus = Bus::builder("svc")
+        .transport(memory.clone())
+        .build()
+        .await
+        .unwrap();
+    let (held, mut has_begun) = Held::new();
+    let group = bus.group("narrow").concurrency(1);
+    let subscription = group.with(held.clone()).on(Held::handle);
+    bus.emit(Ping(0)).await.unwrap();
+    let mut fields = Headers::new();
+    fields.push(field::TYPE, Ping::NAME);
+    let broken = Message {
+        topic: Name::from_static(Ping::NAME),
+        key: None,
+        envelope: Carried::Raw(fields),
+        headers: Headers::new(),
+        payload: Payload::Bytes("no ping".into()),
+        delay: None,
+    };
+    memory.publish(broken, Origin::default()).await.unwrap();
+    assert_eq!(has_begun.recv().await, Some(0));
+    let mut off = pin!(subscription.off());
+    assert!(waits(off.as_mut()).await);
+    held.may_end.add_permits(1);
+    off.await.unwrap();
+    bus.settled().await.unwrap();
+    assert_eq!(group.stats().unwrap().skipped, 1);
+    assert!(bus.dead_letters("narrow").list().await.unwrap().is_empty());
 }
 
 /// The other's retry needs the only slot, which the handler that calls `off` holds.

@@ -1,9 +1,10 @@
 //! Row 41: a million emits in flight. Queues stay bounded, emitters wait.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{StreamExt, poll};
 use futures::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -11,6 +12,7 @@ use tidings::memory::Memory;
 use tidings::transport::Transport;
 use tidings::Event;
 use tokio::sync::Semaphore;
+use tokio::task::unconstrained;
 
 use crate::kit::{Calls, settled, shop_with, within};
 
@@ -21,14 +23,15 @@ static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
 #[event(name = "tick", version = 1)]
 struct Tick(u64);
 
-const EMITS: u64 = 1_000_000;
+/// In a debug build a million takes most of a minute and 3 GB, so that one makes do with less.
+const EMITS: u64 = if cfg!(debug_assertions) { 200_000 } else { 1_000_000 };
 const QUEUE: u64 = 1_024;
 const WINDOW: u64 = 256;
 
 #[tokio::test]
-async fn row_41_a_million_emits_in_flight_wait_and_all_arrive() {
+async fn row_41_emits_far_beyond_the_bounds_wait_and_all_arrive() {
     // In time of the machine: the default of 30 s is no limit that this test is about.
-    let memory = Memory::new().publish_deadline(Duration::from_secs(600));
+    let memory = Memory::new().publish_deadline(Duration::from_secs(3_600));
     let (memory, bus) = shop_with(memory, |bus| bus).await;
     let (gate, calls) = (Arc::new(Semaphore::new(0)), Calls::default());
     let group = bus.group("ticks");
@@ -42,22 +45,29 @@ async fn row_41_a_million_emits_in_flight_wait_and_all_arrive() {
     let mut emits: FuturesUnordered<_> =
         (0..EMITS).map(|number| bus.emit(Tick(number)).into_future()).collect();
     let mut published = 0;
-    // Polls every one of them once and takes those that did not have to wait.
-    while let Ok(Some(sent)) = tokio::time::timeout(Duration::from_millis(200), emits.next()).await {
-        sent.unwrap();
-        published += 1;
-    }
+    // Polls every one of them and takes those that did not have to wait. Unconstrained, because a
+    // million futures in one task would each be told to yield, again and again.
+    unconstrained(async {
+        while let Poll::Ready(Some(sent)) = poll!(emits.next()) {
+            sent.unwrap();
+            published += 1;
+        }
+    })
+    .await;
     assert!(published <= QUEUE + WINDOW, "{published} were taken beyond the bounds");
     let lag = memory.lag(&group.wire_name()).await.unwrap();
     assert_eq!(lag[0].behind(), published, "the rest waits outside of the queue");
     let held = used(&region) / EMITS as i64;
-    assert!(held < 4 * 1024, "{held} bytes per emit that waits");
+    assert!(held < 3 * 1024, "{held} bytes per emit that waits");
 
     gate.add_permits(WINDOW as usize);
-    while let Some(sent) = within(emits.next()).await {
-        sent.unwrap();
-        published += 1;
-    }
+    unconstrained(within(async {
+        while let Some(sent) = emits.next().await {
+            sent.unwrap();
+            published += 1;
+        }
+    }))
+    .await;
     drop(emits);
     settled(&bus).await;
     assert_eq!((published, calls.count()), (EMITS, EMITS));

@@ -34,12 +34,27 @@ impl Memory {
         message: Message,
         origin: Origin,
     ) -> Result<Receipt, PublishError> {
+        // In a call of its own: what it moves about is not held while the ticket waits.
+        match self.queue_up(message, origin) {
+            Queued::Answered(answer) => answer,
+            Queued::Waits(ticket) => ticket.answered(self.config().publish_deadline).await,
+        }
+    }
+
+    fn queue_up(&self, message: Message, origin: Origin) -> Queued {
+        match self.try_queue_up(message, origin) {
+            Ok(queued) => queued,
+            Err(error) => Queued::Answered(Err(error)),
+        }
+    }
+
+    fn try_queue_up(&self, message: Message, origin: Origin) -> Result<Queued, PublishError> {
         let message = match self.config().encoded {
             true => headers::encode(message).map_err(error::not_published)?,
             false => message,
         };
         let message = match self.attempt(message, &origin) {
-            TryPublish::Done(receipt) => return Ok(receipt),
+            TryPublish::Done(receipt) => return Ok(Queued::Answered(Ok(receipt))),
             TryPublish::Refused(error, _) => return Err(error),
             TryPublish::Wait(message) => message,
         };
@@ -57,11 +72,7 @@ impl Memory {
             origin,
             link: self.link.clone(),
         };
-        let ticket = match entry.topic.queue_up(waiter) {
-            Queued::Answered(answer) => return answer,
-            Queued::Waits(ticket) => ticket,
-        };
-        ticket.answered(self.config().publish_deadline).await
+        Ok(entry.topic.queue_up(waiter))
     }
 
     /// One straight line, so that the message, some 400 bytes, is moved once: into the queue.

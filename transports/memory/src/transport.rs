@@ -179,8 +179,16 @@ impl Transport for Memory {
         self.publish_now(message, origin)
     }
 
-    async fn publish(&self, message: Message, origin: Origin) -> Result<Receipt, PublishError> {
-        self.publish_waiting(message, origin).await
+    #[allow(
+        clippy::manual_async_fn,
+        reason = "an async fn around another holds the message twice, and many may wait"
+    )]
+    fn publish(
+        &self,
+        message: Message,
+        origin: Origin,
+    ) -> impl Future<Output = Result<Receipt, PublishError>> + Send {
+        self.publish_waiting(message, origin)
     }
 
     /// Opens a member of an attached group; the group gets what it was attached to. A queue starts

@@ -1,0 +1,18 @@
+use serde::{Deserialize, Serialize};
+use tidings::{Bus, Event};
+
+#[derive(Debug, Clone, Serialize, Deserialize, Event)]
+#[event(name = "order.placed", version = 1)]
+struct OrderPlaced {
+    order_id: String,
+}
+
+async fn charge() {}
+
+fn register(bus: &Bus) {
+    bus.on(charge);
+}
+
+fn main() {
+    let _ = OrderPlaced { order_id: String::new() };
+}

@@ -1,0 +1,8 @@
+use tidings::transport::Received;
+
+fn settle(received: Received) {
+    received.ack();
+    received.release();
+}
+
+fn main() {}
