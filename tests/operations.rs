@@ -1,6 +1,6 @@
 //! The tables of `docs/operations.md` are those of the code: a default that changes without its
 //! row fails here, and so does a row about nothing.
-#![cfg(feature = "json")]
+#![cfg(all(feature = "json", feature = "derive"))]
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -245,9 +245,9 @@ impl Group {
         event: Option<TypeId>,
         invoke: I,
     ) -> Subscription {
-        if let Wanted::Type { .. } = wanted
-            && let Some(problem) = self.problem_before(site)
-        {
+        // One registration at a time: what is checked here must still hold when it is done.
+        let _registering = self.bus.registry().registering();
+        if let Some(problem) = self.problem_before(site) {
             return self.refuse(&problem, event);
         }
         let wire = self.wire_name();
@@ -368,7 +368,7 @@ impl Group {
             layers: layers.into(),
             slots: Slots::new(settings.concurrency),
             budget: RetryBudget::default(),
-            gate: Gate::new(settings.pause.clone()),
+            gate: Gate::new(name.clone(), settings.pause.clone()),
             dedup: Dedup::new(&settings.dedup),
             draining: tokio_util::sync::CancellationToken::new(),
             counters: super::core::Counters::default(),

@@ -145,9 +145,13 @@ impl Bus {
         self.refuse_inside_handler("the shutdown").map_err(ShutdownError::WouldDeadlock)?;
         let core = self.core();
         let until = Instant::now() + core.config.drain;
-        let groups = self.registry().groups();
-        let before = finals(&groups);
         core.closing.store(true, Ordering::Release);
+        // After a registration that is under way, and before any that would come later.
+        let groups = {
+            let _registering = self.registry().registering();
+            self.registry().groups()
+        };
+        let before = finals(&groups);
         self.registry().refresh();
         groups.iter().for_each(|group| group.core.draining.cancel());
         // What is not drained by then is counted below.
@@ -176,6 +180,7 @@ impl Bus {
             Err(_) => report.errors.push(String::from("transport: did not close in time")),
         }
         self.registry().clear();
+        super::slot::forget(core.id);
         if report.is_clean() { Ok(report) } else { Err(ShutdownError::Unfinished(report)) }
     }
 
@@ -249,8 +254,12 @@ impl Bus {
     }
 
     async fn is_drained(&self, groups: &[Arc<LiveGroup>]) -> bool {
-        let live: Vec<_> =
-            groups.iter().filter(|group| !group.core.counters.stats().stopped).cloned().collect();
+        let (stopped, live): (Vec<_>, Vec<_>) =
+            groups.iter().cloned().partition(|group| group.core.counters.stats().stopped);
+        // A group that stopped takes nothing more, but what runs in it may end.
+        if stopped.iter().any(|group| group.core.counters.stats().unsettled > 0) {
+            return false;
+        }
         let kept: u64 = live.iter().map(|group| group.core.counters.handed_back() as u64).sum();
         if self.core().capabilities.durable {
             // What was not taken stays where it is; only what was taken is waited for.

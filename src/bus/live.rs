@@ -1,4 +1,3 @@
-use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,8 +8,9 @@ use tidings_transport::{
     ErrorKind, GroupTopology, Mode, Name, Subscribe, Topics, Topology, TransportError,
 };
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::core::GroupCore;
 use super::registry::Table;
@@ -22,9 +22,10 @@ use crate::text::chain;
 pub(crate) struct LiveGroup {
     pub(crate) core: Arc<GroupCore>,
     pub(crate) table: Arc<ArcSwap<Table>>,
-    /// Told when a handler is added.
-    added: Arc<Notify>,
-    running: Mutex<Option<Running>>,
+    /// Shared with the task, which clears it when it ends by itself.
+    running: Arc<Mutex<Option<Running>>>,
+    /// Held while a handler is added or removed, so that the transport is told in the same order.
+    changing: Mutex<()>,
 }
 
 struct Running {
@@ -42,13 +43,14 @@ impl LiveGroup {
         Self {
             core,
             table: Arc::new(ArcSwap::default()),
-            added: Arc::default(),
-            running: Mutex::new(None),
+            running: Arc::default(),
+            changing: Mutex::default(),
         }
     }
 
     /// Adds a handler, and has the transport route its topic here, both before this returns.
     pub(super) fn add(&self, handler: Arc<dyn ErasedHandler>) -> Result<(), TransportError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         // The table first: what the transport routes here finds its handler.
         self.table.rcu(|table| {
             let mut handlers = table.handlers.clone();
@@ -57,13 +59,13 @@ impl LiveGroup {
         });
         let topics = topics(std::slice::from_ref(&handler));
         self.core.bus.transport.attach(&self.topology(topics))?;
-        self.added.notify_waiters();
         Ok(())
     }
 
     /// Removes a handler; its topics too, if it was the last that wanted them.
     pub(super) fn remove(&self, subscription: u64) -> bool {
         let mut removed = None;
+        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.table.rcu(|table| {
             let mut handlers = table.handlers.clone();
             let at = handlers.iter().position(|h| h.info().subscription == subscription);
@@ -74,11 +76,14 @@ impl LiveGroup {
             return false;
         };
         removed.info().remove();
-        let mut gone = topics(&[removed]);
+        let mut gone = topics(std::slice::from_ref(&removed));
         let left = topics(&self.table.load().handlers);
         gone.exact.retain(|topic| !left.exact.contains(topic));
         gone.patterns.retain(|pattern| !left.patterns.contains(pattern));
         self.core.bus.transport.detach(&self.core.name, &gone);
+        // The handler is dropped outside of the lock: what it owns may use the bus as it goes.
+        drop(changing);
+        drop(removed);
         true
     }
 
@@ -112,7 +117,7 @@ impl LiveGroup {
         let group = Supervised {
             core: Arc::clone(&self.core),
             table: Arc::clone(&self.table),
-            added: Arc::clone(&self.added),
+            running: Arc::clone(&self.running),
         };
         let supervisor = self.core.bus.runtime.spawn(group.run(inbox));
         *running = Some(Running { commands, supervisor });
@@ -211,7 +216,7 @@ impl Drop for Ends<'_> {
 struct Supervised {
     core: Arc<GroupCore>,
     table: Arc<ArcSwap<Table>>,
-    added: Arc<Notify>,
+    running: Arc<Mutex<Option<Running>>>,
 }
 
 impl Supervised {
@@ -225,16 +230,20 @@ impl Supervised {
     async fn work(&self, inbox: &mut mpsc::Receiver<Command>) {
         let mut pause = FIRST_PAUSE;
         loop {
+            let begun = Instant::now();
             let error = match self.once(inbox).await {
                 Ok(Ended::Closed) => return,
                 Ok(Ended::QueueGone) => {
-                    if self.wait_for_handler(inbox).await.is_break() {
+                    if self.end_without_handlers() {
                         return;
                     }
                     continue;
                 }
                 Err(error) => error,
             };
+            if begun.elapsed() > LONGEST_PAUSE {
+                pause = FIRST_PAUSE;
+            }
             tracing::error!(
                 group = %self.core.name,
                 error = chain(&error),
@@ -252,21 +261,16 @@ impl Supervised {
         }
     }
 
-    /// Waits until the group has a handler again; breaks when it is told to end instead.
-    async fn wait_for_handler(&self, inbox: &mut mpsc::Receiver<Command>) -> ControlFlow<()> {
-        loop {
-            let added = self.added.notified();
-            if !self.table.load().handlers.is_empty() {
-                return ControlFlow::Continue(());
-            }
-            tokio::select! {
-                () = added => {}
-                command = inbox.recv() => match command.map(answer_idle) {
-                    Some(false) => {}
-                    Some(true) | None => return ControlFlow::Break(()),
-                },
-            }
+    /// Ends the task if the group has no handler left; the next one that is added starts another.
+    fn end_without_handlers(&self) -> bool {
+        // Under the lock that `start` takes: a handler added before it is seen here, and one added
+        // after it finds no task.
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let ends = self.table.load().handlers.is_empty();
+        if ends {
+            *running = None;
         }
+        ends
     }
 
     /// One worker, from subscribe to its end; a panic of ours is an error like any other.
@@ -301,7 +305,9 @@ impl Supervised {
             topics,
             start: settings.start,
             mode: Mode::AtLeastOnce,
-            window: settings.window,
+            // In this process the worker's own window is the bound: what it keeps to hand back at
+            // the end must not stop it from draining.
+            window: if core.bus.capabilities.durable { settings.window } else { usize::MAX },
             ordered: settings.ordered,
         };
         core.bus.transport.subscribe(subscribe).await

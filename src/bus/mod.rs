@@ -206,18 +206,22 @@ impl Bus {
     #[inline(always)]
     pub fn try_emit<E: Event>(&self, event: E) -> Result<Receipt, PublishError<E>> {
         match self.call_plainly(&event) {
-            Plain::No => self.try_publish(event),
-            heard => Ok(Receipt::heard(heard)),
+            Plain::Heard => Ok(Receipt::heard()),
+            other => self.try_more(other, event),
         }
     }
 
     #[inline(never)]
-    fn try_publish<E: Event>(&self, event: E) -> Result<Receipt, PublishError<E>> {
-        self.with_slot(|cached: &CachedSlot<E>| try_emit(&cached.slot, &cached.snapshot, event))
+    fn try_more<E: Event>(&self, plain: Plain, event: E) -> Result<Receipt, PublishError<E>> {
+        match plain {
+            Plain::No => self
+                .with_slot(|cached: &CachedSlot<E>| try_emit(&cached.slot, &cached.snapshot, event)),
+            Plain::Heard | Plain::Asked => Ok(Receipt::asked()),
+        }
     }
 
     /// Calls the listeners of an event, if that is all there is to do.
-    #[inline(never)]
+    #[inline]
     pub(crate) fn call_plainly<E: Event>(&self, event: &E) -> Plain {
         self.with_slot(|cached: &CachedSlot<E>| {
             call_plainly(&cached.slot, &cached.snapshot, event)
@@ -286,6 +290,14 @@ impl Bus {
         f(&cached)
     }
 
+    /// Whether a group stopped after a dead letter, and nothing of it runs any more.
+    pub(crate) fn has_stopped(&self, group: &str) -> bool {
+        self.registry().find_group(group).is_some_and(|group| {
+            let stats = group.core.counters.stats();
+            stats.stopped && stats.unsettled == 0
+        })
+    }
+
     /// Whether a group of this bus has a handler that gets events of a type.
     pub(crate) fn group_gets<E: Event>(&self, group: &str) -> bool {
         let topic = topic_of::<E>();
@@ -322,7 +334,7 @@ impl Bus {
     /// Whether a type's wire identity was refused, on this bus, at its first use.
     fn identity_refused<E: Event>(&self) -> bool {
         self.slot::<E>();
-        self.registry().cold().refused.contains(&TypeId::of::<E>())
+        self.registry().cold().refused.contains_key(&TypeId::of::<E>())
     }
 
     fn registry(&self) -> &Registry {
@@ -356,6 +368,8 @@ impl Drop for Inner {
         let was_shut_down = self.core.closed.is_cancelled();
         self.core.closing.store(true, std::sync::atomic::Ordering::Release);
         self.core.closed.cancel();
+        self.registry.clear();
+        slot::forget(self.core.id);
         for group in self.registry.groups() {
             let unsettled = group.core.counters.stats().unsettled;
             if unsettled > 0 && !was_shut_down {

@@ -2,7 +2,7 @@
 //! when it emits.
 
 use std::any::TypeId;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -37,6 +37,9 @@ pub(crate) struct Registry {
     slots: DashMap<TypeId, Arc<dyn AnySlot>>,
     groups: DashMap<Name, Arc<LiveGroup>>,
     cold: Mutex<Cold>,
+    /// Held while a handler is added or removed, so that what the transport is told comes in the
+    /// same order.
+    changing: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -44,7 +47,7 @@ pub(super) struct Cold {
     /// Wire identities, and the types that claim them.
     identities: HashMap<(Name, u32), (TypeId, &'static str)>,
     /// Types whose identity was refused: what is wrong with them is said already.
-    pub(super) refused: HashSet<TypeId>,
+    pub(super) refused: HashMap<TypeId, String>,
     taps: Vec<(Arc<Heard>, Arc<dyn Fn(&Tap<'_>) + Send + Sync>)>,
     /// Everything wrong with the registrations so far; `start` returns them all at once.
     pub(super) errors: Vec<String>,
@@ -55,7 +58,11 @@ pub(super) struct Cold {
 
 impl Registry {
     pub(super) fn new() -> Self {
-        Self { slots: DashMap::new(), groups: DashMap::new(), cold: Mutex::default() }
+        Self { slots: DashMap::new(), groups: DashMap::new(), cold: Mutex::default(), changing: Mutex::default() }
+    }
+
+    pub(super) fn registering(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn cold(&self) -> MutexGuard<'_, Cold> {
@@ -70,46 +77,51 @@ impl Registry {
         {
             return slot;
         }
-        let errors = self.identify::<E>();
-        let taps = self.taps();
-        let made = Arc::new(Slot::<E>::new(Arc::clone(core), kind::<E>(core), taps));
-        if let Some(why) = errors.first() {
-            self.cold().refused.insert(event);
-            made.reject(why.as_str().into());
-        }
+        self.identify::<E>();
+        let made = Arc::new(Slot::<E>::new(Arc::clone(core), kind::<E>(core)));
         let kept = self.slots.entry(event).or_insert(made).clone();
+        // Read once the slot can be found: no tap, refusal or shutdown that came meanwhile is
+        // missed.
+        if let Some(why) = self.cold().refused.get(&event).cloned() {
+            kept.reject(why.into());
+        }
+        kept.refresh(self.taps());
         match kept.as_any().downcast::<Slot<E>>() {
             Ok(slot) => slot,
             // The key is the type, so this cannot be; a slot apart would still work.
-            Err(_) => Arc::new(Slot::new(Arc::clone(core), kind::<E>(core), self.taps())),
+            Err(_) => Arc::new(Slot::new(Arc::clone(core), kind::<E>(core))),
         }
     }
 
-    /// Checks a type's wire identity against those known (misuse 10, 11).
-    fn identify<E: Event>(&self) -> Vec<String> {
-        let mut errors: Vec<String> = Lineage::of::<E>().check().err().map(|error| error.to_string()).into_iter().collect();
+    /// Checks a type's wire identity against those known (misuse 10, 11), once.
+    fn identify<E: Event>(&self) {
+        let event = TypeId::of::<E>();
         let type_name = std::any::type_name::<E>();
+        let lineage = Lineage::of::<E>().check();
         let mut cold = self.cold();
+        if cold.refused.contains_key(&event) {
+            return;
+        }
+        let mut errors: Vec<String> = lineage.err().map(|error| error.to_string()).into_iter().collect();
         let identity = (Name::from_static(E::NAME), E::VERSION);
         match cold.identities.get(&identity) {
-            Some((other, other_name)) if *other != TypeId::of::<E>() => errors.push(format!(
+            Some((other, other_name)) if *other != event => errors.push(format!(
                 "event {:?} version {} is declared by two types, {other_name} and {type_name}: give one of them another name or version",
                 E::NAME,
                 E::VERSION,
             )),
-            Some(_) => return Vec::new(),
+            Some(_) => return,
             None => {
-                cold.identities.insert(identity, (TypeId::of::<E>(), type_name));
+                cold.identities.insert(identity, (event, type_name));
             }
         }
         for error in &errors {
             tracing::error!(error, "event type refused");
         }
-        if !errors.is_empty() {
-            cold.refused.insert(TypeId::of::<E>());
+        if let Some(first) = errors.first() {
+            cold.refused.insert(event, first.clone());
         }
-        cold.errors.extend(errors.iter().cloned());
-        errors
+        cold.errors.extend(errors);
     }
 
     pub(super) fn taps(&self) -> Taps {
@@ -179,10 +191,12 @@ impl Registry {
         for group in groups {
             group.table.store(Arc::default());
         }
-        // Outside of the table's locks: what a listener owns may use the bus as it goes.
+        // Outside of every lock: what a listener or tap owns may use the bus as it goes.
+        let taps = std::mem::take(&mut self.cold().taps);
         let slots: Vec<_> = self.slots.iter().map(|slot| Arc::clone(&slot)).collect();
         self.slots.clear();
-        drop(slots);
+        slots.iter().for_each(|slot| slot.clear());
+        drop(taps);
     }
 }
 

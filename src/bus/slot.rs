@@ -55,7 +55,7 @@ struct Cold<E: Event> {
 }
 
 impl<E: Event> Slot<E> {
-    pub(super) fn new(core: Arc<BusCore>, kind: Kind, taps: Taps) -> Self {
+    pub(super) fn new(core: Arc<BusCore>, kind: Kind) -> Self {
         let empty = Snapshot {
             generation: 0,
             listeners: Arc::new([]),
@@ -70,7 +70,7 @@ impl<E: Event> Slot<E> {
             kind,
             generation: AtomicU64::new(0),
             snapshot: ArcSwap::from_pointee(empty),
-            cold: Mutex::new(Cold { listeners: Vec::new(), taps, rejected: None, warned }),
+            cold: Mutex::new(Cold { listeners: Vec::new(), taps: Taps::default(), rejected: None, warned }),
         };
         drop(slot.rebuild(&mut slot.cold()));
         slot
@@ -173,6 +173,8 @@ pub(super) trait AnySlot: Send + Sync {
     fn refresh(&self, taps: Taps);
     fn reject(&self, why: Arc<str>);
     fn listeners(&self) -> usize;
+    /// Lets go of every listener and tap, so that what they own goes too.
+    fn clear(&self);
 }
 
 impl<E: Event> AnySlot for Slot<E> {
@@ -198,6 +200,16 @@ impl<E: Event> AnySlot for Slot<E> {
 
     fn listeners(&self) -> usize {
         self.cold().listeners.len()
+    }
+
+    fn clear(&self) {
+        let _old = {
+            let mut cold = self.cold();
+            let listeners = std::mem::take(&mut cold.listeners);
+            listeners.iter().for_each(|listener| listener.heard().remove());
+            let taps = std::mem::take(&mut cold.taps);
+            (listeners, taps, self.rebuild(&mut cold))
+        };
     }
 }
 
@@ -249,6 +261,17 @@ fn cache<E: Event>(bus: u64, event: TypeId, way: usize, slot: Arc<Slot<E>>) -> R
     let old = CACHE.try_with(|cache| cache.borrow_mut()[way].replace(entry));
     drop(old);
     fresh
+}
+
+/// Forgets this thread's slots of a bus that has ended. Other threads forget theirs when another
+/// type takes the place; a slot that was cleared owns no listener any more.
+pub(super) fn forget(bus: u64) {
+    let old: Result<Vec<Way>, _> = CACHE.try_with(|cache| {
+        let mut cache = cache.borrow_mut();
+        let of_bus = |way: &&mut Option<Way>| way.as_ref().is_some_and(|way| way.bus == bus);
+        cache.iter_mut().filter(of_bus).filter_map(Option::take).collect()
+    });
+    drop(old);
 }
 
 #[inline(always)]

@@ -153,21 +153,27 @@ impl<E: Event> Future for Emitting<'_, E> {
     // Always, as for `try_emit`.
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        let plain = self.start.as_ref().map_or(Plain::No, Emit::call_plainly);
-        if plain == Plain::No {
-            return self.poll_publish(task);
+        match self.start.as_ref().map_or(Plain::No, Emit::call_plainly) {
+            Plain::Heard => {
+                self.start = None;
+                Poll::Ready(Ok(Receipt::heard()))
+            }
+            other => self.poll_more(other, task),
         }
-        self.start = None;
-        Poll::Ready(Ok(Receipt::heard(plain)))
     }
 }
 
 impl<E: Event> Emitting<'_, E> {
     #[inline(never)]
-    fn poll_publish(
+    fn poll_more(
         &mut self,
+        plain: Plain,
         task: &mut Context<'_>,
     ) -> Poll<Result<Receipt, PublishError<E>>> {
+        if plain == Plain::Asked {
+            self.start = None;
+            return Poll::Ready(Ok(Receipt::asked()));
+        }
         if let Some(start) = self.start.take() {
             match start.step() {
                 Step::Ended(ended) => return Poll::Ready(ended),

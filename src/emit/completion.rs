@@ -63,8 +63,9 @@ pub enum CompletedError<E> {
     /// The handler that waits is one of those it waits for.
     #[error("a handler of group {0} waits for its own group: it would wait for ever")]
     WouldDeadlock(Name),
-    /// The bus was shut down, or a group removed, before every handler had ended.
-    #[error("the bus was shut down before every handler had ended")]
+    /// The bus was shut down, or a group stopped after a dead letter, before every handler had
+    /// ended.
+    #[error("the bus was shut down, or a group stopped, before every handler had ended")]
     Closed,
 }
 
@@ -75,7 +76,7 @@ impl<E: Event> Emit<'_, E> {
     /// # Errors
     ///
     /// `Publish` as the emit itself; `Unsupported` over a broker; `WouldDeadlock` inside a handler
-    /// of a group that gets the event; `Closed` when the bus shuts down first.
+    /// of a group that gets the event; `Closed` when the bus shuts down, or a group stops, first.
     ///
     /// # Cancel safety
     ///
@@ -104,6 +105,7 @@ impl<E: Event> Emit<'_, E> {
             })
             .clone();
         let tracked = core.completions.track(&id);
+        let bus = self.bus;
         let groups = self.await?.groups().to_vec();
         let all_done = async {
             loop {
@@ -111,15 +113,19 @@ impl<E: Event> Emit<'_, E> {
                 changed.as_mut().enable();
                 {
                     let state = tracked.state();
-                    if groups.iter().all(|group| state.groups.contains(group)) {
-                        return state.completion.clone();
+                    let mut left = groups.iter().filter(|group| !state.groups.contains(group));
+                    if left.clone().next().is_none() {
+                        return Ok(state.completion.clone());
+                    }
+                    if left.any(|group| bus.has_stopped(group)) {
+                        return Err(CompletedError::Closed);
                     }
                 }
                 changed.await;
             }
         };
         tokio::select! {
-            completion = all_done => Ok(completion),
+            completion = all_done => completion,
             () = core.closed.cancelled() => Err(CompletedError::Closed),
         }
     }
@@ -160,8 +166,12 @@ impl Completions {
 
     fn track(&self, id: &EventId) -> Tracking<'_> {
         self.count.fetch_add(1, Ordering::AcqRel);
-        let tracked = Arc::clone(&self.tracked.entry(id.clone()).or_default());
-        tracked.state().waiters += 1;
+        let tracked = {
+            let entry = self.tracked.entry(id.clone()).or_default();
+            // Under the entry's lock: somebody who just stops waiting must not remove it.
+            entry.state().waiters += 1;
+            Arc::clone(&entry)
+        };
         Tracking { table: self, id: id.clone(), tracked }
     }
 
@@ -176,6 +186,13 @@ impl Completions {
     pub(crate) fn group_done(&self, id: &EventId, group: &Name) {
         if let Some(tracked) = self.find(id) {
             tracked.state().groups.push(group.clone());
+            tracked.changed.notify_waiters();
+        }
+    }
+
+    /// Has everybody who waits look again, as when a group has stopped.
+    pub(crate) fn wake(&self) {
+        for tracked in &self.tracked {
             tracked.changed.notify_waiters();
         }
     }

@@ -58,12 +58,20 @@ impl<E: Event> Publisher<E> {
     #[inline(always)]
     pub fn try_emit(&self, event: E) -> Result<Receipt, PublishError<E>> {
         match self.call_plainly(&event) {
-            Plain::No => try_emit(&self.slot, &self.slot.snapshot(), event),
-            heard => Ok(Receipt::heard(heard)),
+            Plain::Heard => Ok(Receipt::heard()),
+            other => self.try_more(other, event),
         }
     }
 
-    #[inline]
+    #[inline(never)]
+    fn try_more(&self, plain: Plain, event: E) -> Result<Receipt, PublishError<E>> {
+        match plain {
+            Plain::No => try_emit(&self.slot, &self.slot.snapshot(), event),
+            Plain::Heard | Plain::Asked => Ok(Receipt::asked()),
+        }
+    }
+
+    #[inline(always)]
     fn call_plainly(&self, event: &E) -> Plain {
         // Taken, not borrowed: a listener may emit through this very handle.
         let snapshot = match self.cached.take() {

@@ -4,7 +4,6 @@ use std::sync::{Arc, OnceLock};
 use tidings_transport::{EventId, Name, Position, Timestamp};
 
 use super::context;
-use super::publish::Plain;
 
 /// What a successful emit achieved; what Ok means on which transport is contract P2.
 #[derive(Clone, Default)]
@@ -38,19 +37,17 @@ impl Receipt {
         Self { id: Id::Known(id), groups: None, position: None }
     }
 
-    /// Nobody but listeners got it; its id is made when somebody asks, if none of them did.
+    /// Nobody but listeners got it, and none of them asked for its id, which is made when somebody
+    /// asks.
     #[inline(always)]
-    pub(crate) fn heard(plain: Plain) -> Self {
-        if plain == Plain::Asked {
-            return Self::asked();
-        }
+    pub(crate) fn heard() -> Self {
         Self { id: Id::Lazy(OnceLock::new()), groups: None, position: None }
     }
 
+    /// Nobody but listeners got it, and one of them asked for its id.
     #[cold]
-    #[inline(never)]
-    fn asked() -> Self {
-        context::made().map_or_else(Self::default, Self::local)
+    pub(crate) fn asked() -> Self {
+        context::made().map_or_else(Self::heard, Self::local)
     }
 
     /// The event's id.

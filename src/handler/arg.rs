@@ -10,9 +10,9 @@ use crate::Event;
 /// By value needs `Clone`: each attempt gets a copy. `Arc` and `Delivery` never copy.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a handler's argument",
-    label = "not an event",
+    label = "not an event that a handler can take",
     note = "take `MyEvent`, `Arc<MyEvent>` or `Delivery<MyEvent>`, where `MyEvent` has `#[derive(Event)]`",
-    note = "an event taken by value must be `Clone`, because every attempt gets its own copy"
+    note = "an event taken by value must be `Clone`, because every attempt gets its own copy: derive it, or take `Arc<MyEvent>`"
 )]
 pub trait EventArg: sealed::Sealed + Send + 'static {
     /// The event type.
@@ -39,6 +39,8 @@ pub struct Attempt<'a, E> {
 
 impl<E: Event + Clone> sealed::Sealed for E {}
 
+// Without this rustc would tell a `Box<MyEvent>` or a `&MyEvent` to derive `Event`.
+#[diagnostic::do_not_recommend]
 impl<E: Event + Clone> EventArg for E {
     type Event = E;
 

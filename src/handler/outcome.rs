@@ -15,7 +15,8 @@ pub enum Outcome {
     message = "a handler cannot return `{Self}`",
     label = "not a handler's result",
     note = "return `()` or `Result<(), E>`, where `E` is an error that is `Send + Sync + 'static`",
-    note = "`anyhow::Error`, `thiserror` types, `String` and `tidings::Failure` all are"
+    note = "`anyhow::Error`, `thiserror` types, `String` and `tidings::Failure` all are",
+    note = "a listener's closure is not async: use `on` for async handlers"
 )]
 pub trait IntoOutcome {
     /// The outcome.
@@ -30,6 +31,7 @@ impl IntoOutcome for () {
 }
 
 /// A handler that never returns: `todo!()`, `panic!()`, an endless loop.
+#[diagnostic::do_not_recommend]
 impl IntoOutcome for Never {
     fn into_outcome(self) -> Outcome {
         match self {}
@@ -56,6 +58,8 @@ impl IntoOutcome for Outcome {
     }
 }
 
+// Without this rustc would explain its way down to `std::error::Error` and hide the notes above.
+#[diagnostic::do_not_recommend]
 impl<E: Into<Failure>> IntoOutcome for Result<(), E> {
     #[inline]
     fn into_outcome(self) -> Outcome {

@@ -74,11 +74,14 @@ async fn run<I: Invoke>(entry: &Entry<I>, job: &Job, made: &mut u32) -> Verdict 
         Ok(input) => input,
         // contract: D8
         Err(error) => {
+            // While a dead letter cannot be written its lane waits, not the group.
+            drop(slot);
             let cause = Cause::new(Reason::Decode(error.reason()), chain(&error), 0);
             return dead::letter(group, Some(&entry.info), job.intake(), cause).await;
         }
     };
     if let Some(cause) = crash_loop(group, job) {
+        drop(slot);
         return dead::letter(group, Some(&entry.info), job.intake(), cause).await;
     }
     let claimed = match claim(entry, job, &mut slot).await {
@@ -156,7 +159,6 @@ async fn claim<'a, I: Invoke>(
                 tokio::select! {
                     () = twin.wait() => {}
                     () = cancel.cancelled() => return Claimed::Final(Verdict::HandedBack),
-                    () = group.draining.cancelled() => return Claimed::Final(Verdict::HandedBack),
                 }
                 *slot = take_slot(&entry.info).await;
                 if slot.is_none() {
@@ -164,6 +166,7 @@ async fn claim<'a, I: Invoke>(
                 }
             }
             Claim::Collision => {
+                *slot = None;
                 let cause = Cause::new(
                     Reason::IdCollision,
                     safe(&format!(

@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tidings_transport::Name;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +13,7 @@ use super::retry::GivenUp;
 /// one probe now and then (contract R2).
 #[derive(Debug)]
 pub(crate) struct Gate {
+    group: Name,
     breaker: Mutex<Breaker>,
     /// Mirrors the breaker, so that an open gate costs one load.
     closed: AtomicBool,
@@ -27,8 +29,9 @@ pub(crate) enum Pass<'a> {
 }
 
 impl Gate {
-    pub(crate) fn new(policy: PausePolicy) -> Self {
+    pub(crate) fn new(group: Name, policy: PausePolicy) -> Self {
         Self {
+            group,
             breaker: Mutex::new(Breaker::new(policy)),
             closed: AtomicBool::new(false),
             changed: Notify::new(),
@@ -105,9 +108,9 @@ impl Gate {
             let is = breaker.should_park();
             self.closed.store(is, Ordering::Release);
             if is && !was {
-                tracing::error!("nearly every event of the group fails: paused, one event is tried now and then");
+                tracing::error!(group = %self.group, "nearly every event of the group fails: paused, one event is tried now and then");
             } else if was && !is {
-                tracing::info!("an event of the paused group was handled: resumed");
+                tracing::info!(group = %self.group, "an event of the paused group was handled: resumed");
             }
         }
         self.changed.notify_waiters();

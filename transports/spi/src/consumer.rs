@@ -1,47 +1,34 @@
-use std::fmt;
-use std::future::Future;
-use std::ops::Deref;
-use std::sync::Arc;
-use std::time::Duration;
+use std::{fmt, future::Future, ops::Deref, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Carried, Headers, Name, Payload, Timestamp, TransportError};
+use crate::{Carried, Headers, Name, Payload, Timestamp, error::Result};
 
 /// One member of a group, pulled by the bus.
 pub trait Consumer: Send + 'static {
     /// Waits until there is something to report and appends at most `max` messages to `batch`.
-    ///
     /// # Contract
-    ///
     /// - At most [`Subscribe::window`](crate::Subscribe::window) messages are unsettled at once;
     ///   beyond that this waits while the transport goes on polling (O2).
     /// - A message that was released, or dropped unsettled, comes again from memory, before newer
     ///   ones of its key.
-    /// - What the consumer lost is reported as [`Signal::Revoked`], never in silence. It ends
-    ///   with [`Signal::Closed`] or an error, never by hanging.
-    ///
+    /// - What the consumer lost is reported as [`Signal::Revoked`], never in silence. It ends with
+    ///   [`Signal::Closed`] or an error, never by hanging.
     /// # Errors
-    ///
-    /// An error means the consumer is finished; whether a new one can be opened is
-    /// [`TransportError::is_retryable`].
-    ///
+    /// The consumer is finished; after a retryable error a new one may be opened.
     /// # Cancel safety
-    ///
     /// Dropping the future loses nothing: what was not appended comes with the next call.
     fn receive(
         &mut self,
         max: usize,
         batch: &mut Vec<Received>,
-    ) -> impl Future<Output = Result<Signal, TransportError>> + Send;
+    ) -> impl Future<Output = Result<Signal>> + Send;
 
     /// Commits what is final, gives back the rest and leaves the group.
-    ///
     /// # Errors
-    ///
     /// What could not be committed will be delivered again.
-    fn close(self, deadline: Duration) -> impl Future<Output = Result<(), TransportError>> + Send;
+    fn close(self, deadline: Duration) -> impl Future<Output = Result<()>> + Send;
 }
 
 /// What [`Consumer::receive`] reports.
@@ -49,8 +36,7 @@ pub trait Consumer: Send + 'static {
 pub enum Signal {
     /// Messages were appended.
     Batch,
-    /// Unsettled messages now belong to somebody else; their tokens have fired and settling them
-    /// has no effect.
+    /// Somebody else has these now; their tokens have fired and settling them has no effect.
     Revoked(Revoked),
     /// The consumer ended because the transport was closed.
     Closed,
@@ -96,8 +82,7 @@ pub struct Inbound {
 /// How a message got here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Origination {
-    /// Which delivery of this message to this group it is, from 1, where the transport counts;
-    /// else 0.
+    /// Which delivery of this message to its group it is, from 1; 0 where nobody counts.
     pub attempt: u32,
     /// Where the broker keeps it.
     pub position: Option<Position>,
@@ -105,9 +90,7 @@ pub struct Origination {
     pub published: Option<Timestamp>,
 }
 
-/// Settles the messages of one batch.
-///
-/// Implemented by transports; the bus only sees [`Received`].
+/// Settles the messages of one batch: for transports; the bus only sees [`Received`].
 pub trait Settle: Send + Sync + 'static {
     /// The message reached its final state (D2). Never blocks; the transport commits in its own
     /// rhythm. Called at most once per index. A late call has no effect and is counted (D4, D5).
@@ -120,30 +103,29 @@ pub trait Settle: Send + Sync + 'static {
     fn revoked(&self) -> &CancellationToken;
 }
 
-/// A delivered message that must be settled, once, by value.
-///
-/// Dropping it unsettled gives it back.
+/// A delivered message that must be settled, once, by value; dropping it gives it back.
 pub struct Received {
-    // Taken when it is settled.
+    // `None` once it is settled.
     message: Option<Inbound>,
     settle: Arc<dyn Settle>,
     index: u32,
 }
 
 impl Received {
-    /// A message of a batch, for transports.
-    #[must_use]
+    /// A message of a batch, for transports: `settle` will be told its `index`.
     pub fn new(message: Inbound, settle: Arc<dyn Settle>, index: u32) -> Self {
-        Self { message: Some(message), settle, index }
+        Self {
+            message: Some(message),
+            settle,
+            index,
+        }
     }
 
     /// The message reached its final state (D2).
     pub fn ack(mut self) {
         // Settled before the message is dropped: its drop code belongs to the user.
-        let message = self.message.take();
-        if message.is_some() {
-            self.settle.ack(self.index);
-        }
+        let _message = self.message.take();
+        self.settle.ack(self.index);
     }
 
     /// Gives the message back, unchanged; it will come again.
@@ -152,7 +134,6 @@ impl Received {
     }
 
     /// Fires when the assignment of this message is lost.
-    #[must_use]
     pub fn revoked(&self) -> &CancellationToken {
         self.settle.revoked()
     }
@@ -162,9 +143,9 @@ impl Deref for Received {
     type Target = Inbound;
 
     #[inline]
-    #[allow(clippy::expect_used, reason = "only `ack` and `drop` take the message, by value")]
+    #[allow(clippy::expect_used, reason = "`ack` and `drop` alone take it")]
     fn deref(&self) -> &Inbound {
-        self.message.as_ref().expect("settled messages are consumed")
+        self.message.as_ref().expect("a settled message is gone")
     }
 }
 
@@ -178,8 +159,6 @@ impl Drop for Received {
 
 impl fmt::Debug for Received {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Received")
-            .field("message", &self.message)
-            .finish_non_exhaustive()
+        f.debug_tuple("Received").field(&self.message).finish()
     }
 }

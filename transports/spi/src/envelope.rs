@@ -1,8 +1,6 @@
-use std::fmt;
-
 use bytes::Bytes;
 
-use crate::{EventId, Headers, Name, Timestamp, TraceContext};
+use crate::{EventId, Headers, Malformed, Name, Timestamp, TraceContext};
 
 /// The names of the envelope's fields as raw strings: CloudEvents 1.0.2 attributes and extensions.
 ///
@@ -37,6 +35,8 @@ pub mod field {
     pub const HOPS: &str = "eventhops";
 }
 
+const JSON: &str = "application/json";
+
 /// What an event says about itself, beside its data: a CloudEvents envelope, typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
@@ -64,7 +64,6 @@ pub struct Envelope {
 
 impl Envelope {
     /// An envelope with only what every event has.
-    #[must_use]
     pub fn new(id: EventId, name: Name, version: u32, source: Name) -> Self {
         Self {
             id,
@@ -72,7 +71,7 @@ impl Envelope {
             version,
             source,
             time: None,
-            content_type: Name::from_static("application/json"),
+            content_type: Name::from_static(JSON),
             correlation: None,
             causation: None,
             trace: None,
@@ -81,52 +80,46 @@ impl Envelope {
     }
 
     /// When it happened, if that is known.
-    #[must_use]
     pub fn time(&self) -> Option<Timestamp> {
         self.time.or_else(|| self.id.time())
     }
 
     /// The correlation id: the event's own id where none was set.
-    #[must_use]
     pub fn correlation(&self) -> &EventId {
         self.correlation.as_ref().unwrap_or(&self.id)
     }
 
     /// The trace: the one derived from the id where none was set; `None` only for an opaque id
     /// without one.
-    #[must_use]
     pub fn trace(&self) -> Option<TraceContext> {
         self.trace.clone().or_else(|| self.id.derived_trace())
     }
 
     /// The raw fields of CloudEvents binary mode, without a transport's prefix.
-    #[must_use]
     pub fn to_fields(&self) -> Headers {
-        let text = |value: String| Bytes::from(value.into_bytes());
-        let name = |value: &Name| Bytes::copy_from_slice(value.as_bytes());
-        let mut fields = Vec::with_capacity(11);
-        let mut put = |field, value| fields.push((Name::from_static(field), value));
-        put(field::SPEC_VERSION, Bytes::from_static(b"1.0"));
-        put(field::ID, text(self.id.to_string()));
-        put(field::TYPE, name(&self.name));
-        put(field::VERSION, text(self.version.to_string()));
-        put(field::SOURCE, name(&self.source));
-        put(field::CONTENT_TYPE, name(&self.content_type));
-        put(field::CORRELATION, text(self.correlation().to_string()));
+        let mut fields = Vec::with_capacity(12);
+        let mut put = |field, value: Bytes| fields.push((Name::from_static(field), value));
+        put(field::SPEC_VERSION, "1.0".into());
+        put(field::ID, self.id.to_string().into());
+        put(field::TYPE, self.name.to_bytes());
+        put(field::VERSION, self.version.to_string().into());
+        put(field::SOURCE, self.source.to_bytes());
+        put(field::CONTENT_TYPE, self.content_type.to_bytes());
+        put(field::CORRELATION, self.correlation().to_string().into());
         if let Some(time) = self.time() {
-            put(field::TIME, text(time.to_string()));
+            put(field::TIME, time.to_string().into());
         }
         if let Some(causation) = &self.causation {
-            put(field::CAUSATION, text(causation.to_string()));
+            put(field::CAUSATION, causation.to_string().into());
         }
         if let Some(trace) = self.trace() {
-            put(field::TRACEPARENT, text(trace.traceparent()));
+            put(field::TRACEPARENT, trace.traceparent().into());
             if let Some(state) = trace.tracestate() {
-                put(field::TRACESTATE, Bytes::copy_from_slice(state.as_bytes()));
+                put(field::TRACESTATE, state.to_owned().into());
             }
         }
         if self.hops > 0 {
-            put(field::HOPS, text(self.hops.to_string()));
+            put(field::HOPS, self.hops.to_string().into());
         }
         fields.into_iter().collect()
     }
@@ -134,42 +127,46 @@ impl Envelope {
     /// Reads the raw fields of binary mode; `Ok(None)` when they name no event type, as a foreign
     /// producer's do. A missing id is replaced by `fallback_id`, a missing version reads as 1, a
     /// malformed trace context is ignored (W3C), a hop count too large is clamped.
-    ///
     /// # Errors
-    ///
-    /// [`Malformed`] with the first field whose value cannot be read, value kept.
+    /// The first field whose value cannot be read, value kept.
     pub fn parse(
         fields: &Headers,
         fallback_id: impl FnOnce() -> EventId,
     ) -> Result<Option<Self>, Malformed> {
-        let Some(name) = text(fields, field::TYPE)? else {
+        let raw = Raw::of(fields);
+        let Some(name) = raw.name else {
             return Ok(None);
         };
-        let id = text(fields, field::ID)?.filter(|id| !id.is_empty());
-        let source = text(fields, field::SOURCE)?.unwrap_or_default();
-        let version = text(fields, field::VERSION)?.map_or(Ok(1), parse_version)?;
-        let mut envelope = Self::new(
-            id.map_or_else(fallback_id, EventId::from),
-            Name::from(name),
-            version,
-            Name::from(source),
-        );
-        if let Some(time) = text(fields, field::TIME)? {
-            envelope.time = Some(time.parse()?);
+        let name = Name::from(text(field::TYPE, name)?);
+        let given = raw.id.filter(|id| !id.is_empty());
+        let id = given.map_or_else(|| Ok(fallback_id()), |id| event_id(field::ID, id))?;
+        let source = Name::from(text(field::SOURCE, raw.source.unwrap_or_default())?);
+        let version = Self::parse_version(text(field::VERSION, raw.version.unwrap_or(b"1"))?)?;
+        let mut envelope = Self::new(id, name, version, source);
+        if let Some(time) = raw.time {
+            envelope.time = Some(match Timestamp::common(time) {
+                Some(time) => time,
+                None => text(field::TIME, time)?.parse()?,
+            });
         }
-        if let Some(content_type) = text(fields, field::CONTENT_TYPE)? {
-            envelope.content_type = Name::from(content_type);
+        if let Some(other) = raw.content_type.filter(|it| *it != JSON.as_bytes()) {
+            envelope.content_type = Name::from(text(field::CONTENT_TYPE, other)?);
         }
-        envelope.correlation = text(fields, field::CORRELATION)?
-            .map(EventId::from)
-            .filter(|correlation| *correlation != envelope.id);
-        envelope.causation = text(fields, field::CAUSATION)?.map(EventId::from);
-        envelope.trace = fields
-            .get_str(field::TRACEPARENT)
-            .and_then(|parent| TraceContext::parse(parent, fields.get_str(field::TRACESTATE)));
-        if let Some(hops) = text(fields, field::HOPS)? {
-            let digits = !hops.is_empty() && hops.bytes().all(|digit| digit.is_ascii_digit());
-            if !digits {
+        // On the wire an event that nothing caused correlates with itself.
+        if let Some(other) = raw.correlation.filter(|_| raw.correlation != given) {
+            let other = event_id(field::CORRELATION, other)?;
+            envelope.correlation = Some(other).filter(|other| *other != envelope.id);
+        }
+        if let Some(causation) = raw.causation {
+            envelope.causation = Some(event_id(field::CAUSATION, causation)?);
+        }
+        if let Some(parent) = raw.traceparent {
+            let state = raw.tracestate.and_then(|state| str::from_utf8(state).ok());
+            envelope.trace = TraceContext::read(parent, state);
+        }
+        if let Some(hops) = raw.hops {
+            let hops = text(field::HOPS, hops)?;
+            if hops.is_empty() || !hops.bytes().all(|digit| digit.is_ascii_digit()) {
                 return Err(Malformed::new(field::HOPS, hops, "a count"));
             }
             envelope.hops = hops.parse().unwrap_or(u16::MAX);
@@ -178,17 +175,77 @@ impl Envelope {
     }
 
     /// Reads a version as text: `2`, or `1.0` as other producers write it.
-    ///
     /// # Errors
-    ///
-    /// [`Malformed`] for anything else, zero and numbers beyond 32 bits included.
+    /// Anything else, zero and numbers beyond 32 bits included.
     pub fn parse_version(text: &str) -> Result<u32, Malformed> {
-        parse_version(text)
+        let number = text.strip_suffix(".0").unwrap_or(text);
+        let digits = number.bytes().all(|digit| digit.is_ascii_digit());
+        let version = number.parse().ok().filter(|&version| digits && version > 0);
+        version.ok_or_else(|| {
+            Malformed::new(field::VERSION, text, "a positive integer such as 2 or 1.0")
+        })
+    }
+}
+
+/// The values an envelope is read from, each the first of its name.
+#[derive(Default)]
+struct Raw<'a> {
+    id: Option<&'a [u8]>,
+    name: Option<&'a [u8]>,
+    version: Option<&'a [u8]>,
+    source: Option<&'a [u8]>,
+    time: Option<&'a [u8]>,
+    content_type: Option<&'a [u8]>,
+    correlation: Option<&'a [u8]>,
+    causation: Option<&'a [u8]>,
+    traceparent: Option<&'a [u8]>,
+    tracestate: Option<&'a [u8]>,
+    hops: Option<&'a [u8]>,
+}
+
+impl<'a> Raw<'a> {
+    fn of(fields: &'a Headers) -> Self {
+        let mut raw = Self::default();
+        for (name, value) in fields.iter() {
+            let slot = match name.as_str() {
+                field::ID => &mut raw.id,
+                field::TYPE => &mut raw.name,
+                field::VERSION => &mut raw.version,
+                field::SOURCE => &mut raw.source,
+                field::TIME => &mut raw.time,
+                field::CONTENT_TYPE => &mut raw.content_type,
+                field::CORRELATION => &mut raw.correlation,
+                field::CAUSATION => &mut raw.causation,
+                field::TRACEPARENT => &mut raw.traceparent,
+                field::TRACESTATE => &mut raw.tracestate,
+                field::HOPS => &mut raw.hops,
+                _ => continue,
+            };
+            slot.get_or_insert(value);
+        }
+        raw
+    }
+}
+
+fn text<'a>(field: &'static str, value: &'a [u8]) -> Result<&'a str, Malformed> {
+    let error = |_| Malformed::new(field, &value.escape_ascii().to_string(), "UTF-8 text");
+    str::from_utf8(value).map_err(error)
+}
+
+/// Most ids are UUIDs, whose digits need no check for UTF-8.
+fn event_id(field: &'static str, value: &[u8]) -> Result<EventId, Malformed> {
+    match EventId::canonical(value) {
+        Some(id) => Ok(id),
+        None => text(field, value).map(EventId::from),
     }
 }
 
 /// How a message carries its envelope.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "boxing would cost the hot path an allocation"
+)]
 pub enum Carried {
     /// Typed, as the emitter made it: in this process.
     Local(Envelope),
@@ -199,7 +256,6 @@ pub enum Carried {
 
 impl Carried {
     /// The typed envelope, where there is one.
-    #[must_use]
     pub fn local(&self) -> Option<&Envelope> {
         match self {
             Self::Local(envelope) => Some(envelope),
@@ -208,120 +264,10 @@ impl Carried {
     }
 
     /// The raw fields of binary mode.
-    #[must_use]
     pub fn to_fields(&self) -> Headers {
         match self {
             Self::Local(envelope) => envelope.to_fields(),
             Self::Raw(fields) => fields.clone(),
         }
-    }
-}
-
-/// An envelope field whose value cannot be read.
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
-#[error("envelope field {field} is {value:?}, expected {expected}")]
-pub struct Malformed {
-    field: &'static str,
-    value: String,
-    expected: &'static str,
-}
-
-impl Malformed {
-    /// The field, its value (kept to 128 characters) and what was expected.
-    #[must_use]
-    pub fn new(field: &'static str, value: &str, expected: &'static str) -> Self {
-        Self { field, value: value.chars().take(128).collect(), expected }
-    }
-
-    /// The field's name.
-    #[must_use]
-    pub fn field(&self) -> &'static str {
-        self.field
-    }
-
-    /// The value as it came, at most 128 characters of it.
-    #[must_use]
-    pub fn value(&self) -> &str {
-        &self.value
-    }
-}
-
-impl fmt::Debug for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-fn text<'a>(fields: &'a Headers, field: &'static str) -> Result<Option<&'a str>, Malformed> {
-    let Some(value) = fields.get(field) else {
-        return Ok(None);
-    };
-    std::str::from_utf8(value)
-        .map(Some)
-        .map_err(|_| Malformed::new(field, &value.escape_ascii().to_string(), "UTF-8 text"))
-}
-
-fn parse_version(text: &str) -> Result<u32, Malformed> {
-    let number = text.strip_suffix(".0").unwrap_or(text);
-    number
-        .parse()
-        .ok()
-        .filter(|version| *version > 0 && number.bytes().all(|digit| digit.is_ascii_digit()))
-        .ok_or_else(|| Malformed::new(field::VERSION, text, "a positive integer such as 2 or 1.0"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn envelope() -> Envelope {
-        let mut envelope = Envelope::new(
-            EventId::from("evt_1"),
-            Name::from_static("order.placed"),
-            2,
-            Name::from_static("order-service"),
-        );
-        envelope.time = Some(Timestamp::from_micros(1_773_152_580_000_000));
-        envelope.correlation = Some(EventId::from("cor_1"));
-        envelope.causation = Some(EventId::from("evt_0"));
-        envelope.trace = Some(TraceContext::random());
-        envelope.hops = 3;
-        envelope
-    }
-
-    fn no_id() -> EventId {
-        EventId::from("fallback")
-    }
-
-    #[test]
-    fn fields_round_trip() {
-        let envelope = envelope();
-        assert_eq!(Envelope::parse(&envelope.to_fields(), no_id), Ok(Some(envelope)));
-    }
-
-    #[test]
-    fn no_type_is_a_foreign_message() {
-        assert_eq!(Envelope::parse(&Headers::new(), no_id), Ok(None));
-    }
-
-    #[test]
-    fn malformed_versions_are_kept_for_the_error() {
-        for version in ["abc", "-1", "0", "18446744073709551616", "", "+1", "1.5", "1.0.0"] {
-            let mut fields = envelope().to_fields();
-            fields.set(field::VERSION, Bytes::copy_from_slice(version.as_bytes()));
-            let error = Envelope::parse(&fields, no_id).expect_err(version);
-            assert_eq!((error.field(), error.value()), (field::VERSION, version));
-        }
-        assert_eq!(Envelope::parse_version("1.0"), Ok(1));
-    }
-
-    #[test]
-    fn a_forged_hop_count_is_clamped_upwards() {
-        let mut fields = envelope().to_fields();
-        fields.set(field::HOPS, "99999999999999999999999");
-        let parsed = Envelope::parse(&fields, no_id).expect("readable").expect("typed");
-        assert_eq!(parsed.hops, u16::MAX);
-        fields.set(field::HOPS, "-1");
-        assert!(Envelope::parse(&fields, no_id).is_err());
     }
 }

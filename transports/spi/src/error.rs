@@ -1,17 +1,22 @@
 use std::error::Error;
-use std::fmt;
 
-use crate::{EncodeError, HeaderError};
+use thiserror::Error;
 
-/// A publish that is not Ok: NotPublished or Unknown (contract P1).
-#[derive(Debug)]
+use crate::Name;
+
+pub(crate) type Result<T, E = TransportError> = std::result::Result<T, E>;
+
+/// A publish that is not Ok: NotPublished or Unknown (P1).
+#[derive(Debug, Error)]
+#[error("the event {} published", if *unknown { "may or may not have been" } else { "was not" })]
 pub struct PublishError {
     unknown: bool,
+    #[source]
     reason: Reason,
 }
 
 /// Why a publish is not Ok.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Reason {
     /// A queue is full and stayed so until the deadline, or it is the emitting group's own.
@@ -58,54 +63,40 @@ pub enum Reason {
 
 impl PublishError {
     /// No consumer will ever see it.
-    #[must_use]
     pub fn not_published(reason: impl Into<Reason>) -> Self {
-        Self { unknown: false, reason: reason.into() }
+        Self {
+            unknown: false,
+            reason: reason.into(),
+        }
     }
 
     /// Some consumer may see it.
-    #[must_use]
     pub fn unknown(reason: impl Into<Reason>) -> Self {
-        Self { unknown: true, reason: reason.into() }
+        Self {
+            unknown: true,
+            reason: reason.into(),
+        }
     }
 
     /// Whether a consumer may see the event all the same; retry with the same id.
-    #[must_use]
     pub fn is_unknown(&self) -> bool {
         self.unknown
     }
 
     /// Why.
-    #[must_use]
     pub fn reason(&self) -> &Reason {
         &self.reason
     }
 
     /// Why, by value.
-    #[must_use]
     pub fn into_reason(self) -> Reason {
         self.reason
     }
 }
 
-impl fmt::Display for PublishError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.unknown {
-            "the event may or may not have been published"
-        } else {
-            "the event was not published"
-        })
-    }
-}
-
-impl Error for PublishError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.reason)
-    }
-}
-
 /// What went wrong in a transport, in terms that all transports share.
-#[derive(Debug)]
+#[derive(Debug, Error)]
+#[error("{message}")]
 pub struct TransportError {
     kind: ErrorKind,
     message: String,
@@ -146,9 +137,12 @@ pub enum ErrorKind {
 
 impl TransportError {
     /// An error of a kind; the message says what, which value, and the fix.
-    #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// The client library's own error.
@@ -159,26 +153,101 @@ impl TransportError {
     }
 
     /// The kind.
-    #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
     /// Whether trying the same again later can succeed.
-    #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self.kind, ErrorKind::Connection | ErrorKind::Timeout | ErrorKind::Full)
+        use ErrorKind::{Connection, Full, Timeout};
+        matches!(self.kind, Connection | Timeout | Full)
     }
 }
 
-impl fmt::Display for TransportError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+/// A value that has no encoding.
+#[derive(Debug, Error)]
+#[error("{message}")]
+pub struct EncodeError {
+    message: String,
+    non_finite: bool,
+    source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl EncodeError {
+    /// What could not be encoded and how to mend it.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            non_finite: false,
+            source: None,
+        }
+    }
+
+    /// A NaN or infinity, which JSON cannot carry; the text says where.
+    pub fn non_finite(message: impl Into<String>) -> Self {
+        Self {
+            non_finite: true,
+            ..Self::new(message)
+        }
+    }
+
+    /// Whether a NaN or infinity is the reason.
+    pub fn is_non_finite(&self) -> bool {
+        self.non_finite
+    }
+
+    /// The serialiser's own error.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
     }
 }
 
-impl Error for TransportError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_ref().map(|source| &**source as &(dyn Error + 'static))
+/// Headers that no transport can carry.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum HeaderError {
+    /// The name is empty, longer than 255 bytes or has a control character.
+    #[error("header name {0:?} is not allowed: use 1 to 255 bytes without control characters")]
+    Name(Name),
+    /// All names and values together are too large.
+    #[error(
+        "headers of {size} bytes are over the limit of {limit} bytes: send less, or put it in the payload"
+    )]
+    TooLarge {
+        /// Bytes found.
+        size: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+}
+
+/// An envelope field whose value cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("envelope field {field} is {value:?}, expected {expected}")]
+#[non_exhaustive]
+pub struct Malformed {
+    /// The field's name.
+    pub field: &'static str,
+    /// Its value, at most 128 characters of it.
+    pub value: String,
+    /// What it should have been.
+    pub expected: &'static str,
+}
+
+impl Malformed {
+    /// The field, its value (kept to 128 characters) and what was expected.
+    pub fn new(field: &'static str, value: &str, expected: &'static str) -> Self {
+        Self {
+            field,
+            value: value.chars().take(128).collect(),
+            expected,
+        }
     }
 }
+
+/// A text that is no [`Pattern`](crate::Pattern).
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0:?} is no topic pattern: write words parted by dots, each a name, `*` or `#`")]
+pub struct PatternError(pub(crate) String);

@@ -1,9 +1,8 @@
-use std::fmt;
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::Name;
+use crate::{HeaderError, Name};
 
 /// Headers of a message: names with binary values, in order, repeats allowed.
 ///
@@ -27,7 +26,6 @@ const MAX_NAME: usize = 255;
 
 impl Headers {
     /// No headers.
-    #[must_use]
     pub const fn new() -> Self {
         Self(None)
     }
@@ -47,55 +45,49 @@ impl Headers {
 
     /// Removes every header of this name.
     pub fn remove(&mut self, name: &str) {
-        if let Some(list) = &mut self.0
-            && list.iter().any(|(other, _)| other == name)
+        if self.get(name).is_some()
+            && let Some(list) = &mut self.0
         {
             Arc::make_mut(list).retain(|(other, _)| other != name);
         }
     }
 
     /// The first value of this name: where a header is repeated, the first wins.
-    #[must_use]
     pub fn get(&self, name: &str) -> Option<&Bytes> {
-        self.iter()
-            .find_map(|(other, value)| (other == name).then_some(value))
+        let mut all = self.iter();
+        all.find_map(|(other, value)| (other == name).then_some(value))
     }
 
     /// The first value of this name, if it is UTF-8.
-    #[must_use]
     pub fn get_str(&self, name: &str) -> Option<&str> {
         std::str::from_utf8(self.get(name)?).ok()
     }
 
     /// All headers, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&Name, &Bytes)> {
-        self.0
-            .iter()
-            .flat_map(|list| list.iter().map(|(name, value)| (name, value)))
+        let list = self.0.as_deref().map_or(&[][..], Vec::as_slice);
+        list.iter().map(|(name, value)| (name, value))
     }
 
     /// How many headers there are, repeats counted.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.0.as_ref().map_or(0, |list| list.len())
     }
 
     /// Whether there are none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Names and values together, in bytes.
-    #[must_use]
     pub fn size(&self) -> usize {
-        self.iter().map(|(name, value)| name.len() + value.len()).sum()
+        self.iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum()
     }
 
-    /// Checks what every transport can carry (contract P6).
-    ///
+    /// Checks what every transport can carry (P6).
     /// # Errors
-    ///
     /// A name that is empty, longer than 255 bytes or has a control character; more than `limit`
     /// bytes in total.
     pub fn check(&self, limit: usize) -> Result<(), HeaderError> {
@@ -104,11 +96,10 @@ impl Headers {
                 return Err(HeaderError::Name(name.clone()));
             }
         }
-        let size = self.size();
-        if size > limit {
-            return Err(HeaderError::TooLarge { size, limit });
+        match self.size() {
+            size if size > limit => Err(HeaderError::TooLarge { size, limit }),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
@@ -128,21 +119,4 @@ impl fmt::Debug for Headers {
         }
         map.finish()
     }
-}
-
-/// Headers that no transport can carry.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum HeaderError {
-    /// The name is empty, longer than 255 bytes or has a control character.
-    #[error("header name {0:?} is not allowed: use 1 to 255 bytes without control characters")]
-    Name(Name),
-    /// All names and values together are too large.
-    #[error("headers of {size} bytes are over the limit of {limit} bytes: send less, or put it in the payload")]
-    TooLarge {
-        /// Bytes found.
-        size: usize,
-        /// Bytes allowed.
-        limit: usize,
-    },
 }

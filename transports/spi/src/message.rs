@@ -1,10 +1,8 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use crate::{Carried, EncodeError, Headers, Name, Payload, Position, PublishError};
+use crate::{Carried, EncodeError, Envelope, Headers, Name, Position, PublishError};
 
 /// A message on its way to a topic.
 #[derive(Clone, Debug)]
@@ -42,12 +40,10 @@ pub struct Wire {
 
 impl Message {
     /// Encodes what is still a local value.
-    ///
     /// # Errors
-    ///
     /// The encoder's error; nothing has been sent (P6).
     pub fn into_wire(self) -> Result<Wire, EncodeError> {
-        let (fields, body) = match (&self.payload, &self.envelope) {
+        let (fields, body) = match (self.payload, &self.envelope) {
             (Payload::Local(local), Carried::Local(envelope)) => {
                 let encoded = local.encoder.encode(&*local.value, envelope)?;
                 (encoded.fields, Some(encoded.body))
@@ -55,7 +51,7 @@ impl Message {
             (Payload::Local(_), Carried::Raw(_)) => {
                 return Err(EncodeError::new("a local value needs a typed envelope"));
             }
-            (Payload::Bytes(body), envelope) => (envelope.to_fields(), Some(body.clone())),
+            (Payload::Bytes(body), envelope) => (envelope.to_fields(), Some(body)),
             (Payload::Tombstone, envelope) => (envelope.to_fields(), None),
         };
         Ok(Wire {
@@ -69,13 +65,63 @@ impl Message {
     }
 }
 
-/// Who publishes: the group whose handler is running, if any.
-///
-/// A memory transport lets a group overrun its own full queue by a bounded spill, because waiting
-/// there would be waiting for oneself.
+/// The data of a message: encoded, or still the program's own value.
+#[derive(Clone, Debug)]
+pub enum Payload {
+    /// Encoded data.
+    Bytes(Bytes),
+    /// The value itself with the means to encode it: a memory transport moves it, a broker asks
+    /// for bytes through [`Message::into_wire`](crate::Message::into_wire).
+    Local(Local),
+    /// No data at all: a tombstone, which on a compacted topic removes what its key names.
+    Tombstone,
+}
+
+/// A value of this process and its encoder.
+#[derive(Clone)]
+pub struct Local {
+    /// The event.
+    pub value: Arc<dyn Any + Send + Sync>,
+    /// Turns it into bytes.
+    pub encoder: Arc<dyn Encode>,
+}
+
+impl fmt::Debug for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Local").finish_non_exhaustive()
+    }
+}
+
+/// Turns a local value into what goes over the wire.
+pub trait Encode: Send + Sync + 'static {
+    /// Encodes the value with its envelope.
+    /// # Contract
+    /// Pure: the same value and envelope give the same bytes. Never panics: a panic of the user's
+    /// serialiser is an [`EncodeError`].
+    /// # Errors
+    /// The value has no encoding.
+    fn encode(
+        &self,
+        value: &(dyn Any + Send + Sync),
+        envelope: &Envelope,
+    ) -> Result<Encoded, EncodeError>;
+}
+
+/// An encoded event.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// The raw envelope fields that travel beside the body, without a transport's prefix: all of
+    /// them in binary mode, only the content type where the body holds the envelope.
+    pub fields: Headers,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Who publishes. A memory transport lets a group overrun its own full queue by a bounded spill,
+/// because waiting there would be waiting for oneself.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
-    /// The emitting group's wire name.
+    /// The wire name of the group whose handler is running, if any.
     pub group: Option<Name>,
 }
 
@@ -97,32 +143,4 @@ pub enum TryPublish {
     Wait(Message),
     /// Not published, and waiting would not help; the message is handed back.
     Refused(PublishError, Message),
-}
-
-/// Whether anybody would get what is published to a topic, cheap enough to ask at each emit.
-#[derive(Clone, Debug, Default)]
-pub struct Interest(Option<Arc<AtomicUsize>>);
-
-impl Interest {
-    /// The transport cannot know: publish.
-    #[must_use]
-    pub fn unknown() -> Self {
-        Self(None)
-    }
-
-    /// The number of groups attached now, kept up to date by the transport.
-    #[must_use]
-    pub fn counted(groups: Arc<AtomicUsize>) -> Self {
-        Self(Some(groups))
-    }
-
-    /// Whether it is certain that no group would get it.
-    #[must_use]
-    #[inline]
-    pub fn is_none(&self) -> bool {
-        match &self.0 {
-            Some(groups) => groups.load(Ordering::Acquire) == 0,
-            None => false,
-        }
-    }
 }

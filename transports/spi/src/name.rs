@@ -1,8 +1,7 @@
-use std::borrow::Borrow;
-use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::ops::Deref;
-use std::sync::Arc;
+use std::{borrow::Borrow, cmp::Ordering, fmt, ops::Deref, sync::Arc};
+
+use bytes::Bytes;
 
 /// A short immutable string that is cheap to clone: a constant of the program or a shared one.
 ///
@@ -27,13 +26,11 @@ enum Repr {
 
 impl Name {
     /// A name known at compile time.
-    #[must_use]
     pub const fn from_static(name: &'static str) -> Self {
         Self(Repr::Static(name))
     }
 
     /// The text.
-    #[must_use]
     #[inline]
     pub fn as_str(&self) -> &str {
         match &self.0 {
@@ -42,50 +39,18 @@ impl Name {
         }
     }
 
-    /// Whether both are the very same text in memory, which is a comparison of two pointers.
-    /// `false` says nothing about equality.
-    #[must_use]
-    #[inline]
-    pub fn same(&self, other: &Self) -> bool {
-        std::ptr::eq(self.as_str(), other.as_str())
+    /// The text as bytes; a constant's are not copied.
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        match &self.0 {
+            Repr::Static(text) => Bytes::from_static(text.as_bytes()),
+            Repr::Shared(text) => Bytes::copy_from_slice(text.as_bytes()),
+        }
     }
 }
 
-impl Deref for Name {
-    type Target = str;
-    #[inline]
-    fn deref(&self) -> &str {
-        self.as_str()
-    }
-}
-
-impl Borrow<str> for Name {
-    fn borrow(&self) -> &str {
-        self.as_str()
-    }
-}
-
-impl AsRef<str> for Name {
-    fn as_ref(&self) -> &str {
-        self.as_str()
-    }
-}
-
-impl From<String> for Name {
-    fn from(text: String) -> Self {
-        Self(Repr::Shared(text.into()))
-    }
-}
-
-impl From<&str> for Name {
-    fn from(text: &str) -> Self {
-        Self(Repr::Shared(text.into()))
-    }
-}
-
-impl From<Arc<str>> for Name {
-    fn from(text: Arc<str>) -> Self {
-        Self(Repr::Shared(text))
+impl<T: AsRef<str>> From<T> for Name {
+    fn from(text: T) -> Self {
+        Self(Repr::Shared(text.as_ref().into()))
     }
 }
 
@@ -95,36 +60,41 @@ impl From<&Name> for Name {
     }
 }
 
-impl PartialEq for Name {
+impl Deref for Name {
+    type Target = str;
+
     #[inline]
-    fn eq(&self, other: &Self) -> bool {
-        self.same(other) || self.as_str() == other.as_str()
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        self
+    }
+}
+
+/// Equal to every name and every other string of the same text.
+impl<T: Borrow<str> + ?Sized> PartialEq<T> for Name {
+    #[inline]
+    fn eq(&self, other: &T) -> bool {
+        // Most names that meet are one and the same constant.
+        std::ptr::eq(self.as_str(), other.borrow()) || self.as_str() == other.borrow()
     }
 }
 
 impl Eq for Name {}
 
-impl PartialEq<str> for Name {
-    fn eq(&self, other: &str) -> bool {
-        self.as_str() == other
-    }
-}
-
-impl PartialEq<&str> for Name {
-    fn eq(&self, other: &&str) -> bool {
-        self.as_str() == *other
-    }
-}
-
 impl PartialOrd for Name {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
 impl Ord for Name {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.as_str().cmp(other.as_str())
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other)
     }
 }
 
@@ -142,6 +112,6 @@ impl fmt::Debug for Name {
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+        f.pad(self)
     }
 }

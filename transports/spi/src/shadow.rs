@@ -2,153 +2,128 @@
 //!
 //! Sealed by its blanket implementations: implement the static traits instead.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::time::Duration;
+use std::{future::Future, pin::Pin, time::Duration};
 
 use crate::{
     Browser, Capabilities, CloseReport, Consumer, Entry, GroupTopology, Health, Interest, Lag,
     Message, Name, Origin, PublishError, Receipt, Received, Signal, Subscribe, Topics, Topology,
-    Transport, TransportError, TryPublish,
+    Transport, TryPublish, error::Result,
 };
 
 /// A boxed future that can move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-type Fallible<'a, T> = BoxFuture<'a, Result<T, TransportError>>;
-
 mod sealed {
     pub trait Sealed {}
 }
 
+// Declares the methods of `DynTransport` and forwards them to `Transport`; the future of an
+// `async` one is boxed, and what it opens is passed through the function after `=>`.
+macro_rules! shadow {
+    (
+        $(fn $now:ident($($arg:ident: $Arg:ty),*) $(-> $Now:ty)?;)+
+        $(async fn $later:ident($($given:ident: $Given:ty),*) -> $Later:ty $(=> $open:ident)?;)+
+    ) => {
+        /// [`Transport`], object-safe.
+        pub trait DynTransport: Send + Sync + 'static + sealed::Sealed {
+            $(
+                #[doc = concat!("See [`Transport::", stringify!($now), "`].")]
+                fn $now(&self, $($arg: $Arg),*) $(-> $Now)?;
+            )+
+            $(
+                #[doc = concat!("See [`Transport::", stringify!($later), "`].")]
+                fn $later<'a>(&'a self, $($given: $Given),*) -> BoxFuture<'a, $Later>;
+            )+
+        }
+
+        impl<T: Transport> DynTransport for T {
+            $(
+                fn $now(&self, $($arg: $Arg),*) $(-> $Now)? {
+                    Transport::$now(self, $($arg),*)
+                }
+            )+
+            $(
+                fn $later<'a>(&'a self, $($given: $Given),*) -> BoxFuture<'a, $Later> {
+                    Box::pin(shadow!(@ Transport::$later(self, $($given),*) $(, $open)?))
+                }
+            )+
+        }
+    };
+    (@ $call:expr) => { $call };
+    (@ $call:expr, $open:ident) => { async move { $call.await.map($open) } };
+}
+
+shadow! {
+    fn system() -> &'static str;
+    fn capabilities() -> Capabilities;
+    fn attach(group: &GroupTopology) -> Result<()>;
+    fn detach(group: &Name, topics: &Topics);
+    fn interest(topic: &Name) -> Interest;
+    fn try_publish(message: Message, origin: &Origin) -> TryPublish;
+    fn health() -> Health;
+    async fn declare(topology: &'a Topology) -> Result<()>;
+    async fn publish(message: Message, origin: Origin) -> Result<Receipt, PublishError>;
+    async fn subscribe(subscribe: Subscribe) -> Result<Box<dyn DynConsumer>> => consumer;
+    async fn browse(topic: &'a Name) -> Result<Box<dyn DynBrowser>> => browser;
+    async fn lag(group: &'a Name) -> Result<Vec<Lag>>;
+    async fn close(deadline: Duration) -> Result<CloseReport>;
+}
+
 impl<T: Transport> sealed::Sealed for T {}
-
-/// [`Transport`], object-safe.
-pub trait DynTransport: Send + Sync + 'static + sealed::Sealed {
-    /// See [`Transport::system`].
-    fn system(&self) -> &'static str;
-    /// See [`Transport::capabilities`].
-    fn capabilities(&self) -> Capabilities;
-    /// See [`Transport::declare`].
-    fn declare<'a>(&'a self, topology: &'a Topology) -> Fallible<'a, ()>;
-    /// See [`Transport::attach`].
-    fn attach(&self, group: &GroupTopology) -> Result<(), TransportError>;
-    /// See [`Transport::detach`].
-    fn detach(&self, group: &Name, topics: &Topics);
-    /// See [`Transport::interest`].
-    fn interest(&self, topic: &Name) -> Interest;
-    /// See [`Transport::try_publish`].
-    fn try_publish(&self, message: Message, origin: &Origin) -> TryPublish;
-    /// See [`Transport::publish`].
-    fn publish(&self, message: Message, origin: Origin) -> BoxFuture<'_, Result<Receipt, PublishError>>;
-    /// See [`Transport::subscribe`].
-    fn subscribe(&self, subscribe: Subscribe) -> Fallible<'_, Box<dyn DynConsumer>>;
-    /// See [`Transport::browse`].
-    fn browse<'a>(&'a self, topic: &'a Name) -> Fallible<'a, Box<dyn DynBrowser>>;
-    /// See [`Transport::lag`].
-    fn lag<'a>(&'a self, group: &'a Name) -> Fallible<'a, Vec<Lag>>;
-    /// See [`Transport::health`].
-    fn health(&self) -> Health;
-    /// See [`Transport::close`].
-    fn close(&self, deadline: Duration) -> Fallible<'_, CloseReport>;
-}
-
-impl<T: Transport> DynTransport for T {
-    fn system(&self) -> &'static str {
-        Transport::system(self)
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Transport::capabilities(self)
-    }
-
-    fn declare<'a>(&'a self, topology: &'a Topology) -> Fallible<'a, ()> {
-        Box::pin(Transport::declare(self, topology))
-    }
-
-    fn attach(&self, group: &GroupTopology) -> Result<(), TransportError> {
-        Transport::attach(self, group)
-    }
-
-    fn detach(&self, group: &Name, topics: &Topics) {
-        Transport::detach(self, group, topics);
-    }
-
-    fn interest(&self, topic: &Name) -> Interest {
-        Transport::interest(self, topic)
-    }
-
-    fn try_publish(&self, message: Message, origin: &Origin) -> TryPublish {
-        Transport::try_publish(self, message, origin)
-    }
-
-    fn publish(&self, message: Message, origin: Origin) -> BoxFuture<'_, Result<Receipt, PublishError>> {
-        Box::pin(Transport::publish(self, message, origin))
-    }
-
-    fn subscribe(&self, subscribe: Subscribe) -> Fallible<'_, Box<dyn DynConsumer>> {
-        Box::pin(async move {
-            let consumer = Transport::subscribe(self, subscribe).await?;
-            Ok(Box::new(Open(consumer)) as Box<dyn DynConsumer>)
-        })
-    }
-
-    fn browse<'a>(&'a self, topic: &'a Name) -> Fallible<'a, Box<dyn DynBrowser>> {
-        Box::pin(async move {
-            let browser = Transport::browse(self, topic).await?;
-            Ok(Box::new(Open(browser)) as Box<dyn DynBrowser>)
-        })
-    }
-
-    fn lag<'a>(&'a self, group: &'a Name) -> Fallible<'a, Vec<Lag>> {
-        Box::pin(Transport::lag(self, group))
-    }
-
-    fn health(&self) -> Health {
-        Transport::health(self)
-    }
-
-    fn close(&self, deadline: Duration) -> Fallible<'_, CloseReport> {
-        Box::pin(Transport::close(self, deadline))
-    }
-}
-
-struct Open<T>(T);
-
-impl<T> sealed::Sealed for Open<T> {}
 
 /// [`Consumer`], object-safe.
 pub trait DynConsumer: Send + 'static + sealed::Sealed {
     /// See [`Consumer::receive`].
-    fn receive<'a>(&'a mut self, max: usize, batch: &'a mut Vec<Received>) -> Fallible<'a, Signal>;
+    fn receive<'a>(
+        &'a mut self,
+        max: usize,
+        batch: &'a mut Vec<Received>,
+    ) -> BoxFuture<'a, Result<Signal>>;
     /// See [`Consumer::close`].
-    fn close(self: Box<Self>, deadline: Duration) -> Fallible<'static, ()>;
-}
-
-impl<C: Consumer> DynConsumer for Open<C> {
-    fn receive<'a>(&'a mut self, max: usize, batch: &'a mut Vec<Received>) -> Fallible<'a, Signal> {
-        Box::pin(self.0.receive(max, batch))
-    }
-
-    fn close(self: Box<Self>, deadline: Duration) -> Fallible<'static, ()> {
-        Box::pin(async move { self.0.close(deadline).await })
-    }
+    fn close(self: Box<Self>, deadline: Duration) -> BoxFuture<'static, Result<()>>;
 }
 
 /// [`Browser`], object-safe.
 pub trait DynBrowser: Send + 'static + sealed::Sealed {
     /// See [`Browser::next`].
-    fn next(&mut self) -> Fallible<'_, Option<Entry>>;
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Entry>>>;
     /// See [`Browser::remove`].
-    fn remove<'a>(&'a mut self, entry: &'a Entry) -> Fallible<'a, ()>;
+    fn remove<'a>(&'a mut self, entry: &'a Entry) -> BoxFuture<'a, Result<()>>;
+}
+
+// What a transport opened, in a type of our own: the seal above already covers every transport.
+struct Open<T>(T);
+
+impl<T> sealed::Sealed for Open<T> {}
+
+fn consumer(consumer: impl Consumer) -> Box<dyn DynConsumer> {
+    Box::new(Open(consumer))
+}
+
+impl<C: Consumer> DynConsumer for Open<C> {
+    fn receive<'a>(
+        &'a mut self,
+        max: usize,
+        batch: &'a mut Vec<Received>,
+    ) -> BoxFuture<'a, Result<Signal>> {
+        Box::pin(self.0.receive(max, batch))
+    }
+
+    fn close(self: Box<Self>, deadline: Duration) -> BoxFuture<'static, Result<()>> {
+        Box::pin(self.0.close(deadline))
+    }
+}
+
+fn browser(browser: impl Browser) -> Box<dyn DynBrowser> {
+    Box::new(Open(browser))
 }
 
 impl<B: Browser> DynBrowser for Open<B> {
-    fn next(&mut self) -> Fallible<'_, Option<Entry>> {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<Entry>>> {
         Box::pin(self.0.next())
     }
 
-    fn remove<'a>(&'a mut self, entry: &'a Entry) -> Fallible<'a, ()> {
+    fn remove<'a>(&'a mut self, entry: &'a Entry) -> BoxFuture<'a, Result<()>> {
         Box::pin(self.0.remove(entry))
     }
 }

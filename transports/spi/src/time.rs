@@ -1,8 +1,14 @@
-use std::fmt;
-use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{fmt, str::FromStr};
+
+use jiff::{civil::DateTime, tz::Offset};
+
+use crate::{Malformed, field};
 
 /// A moment, in microseconds since 1970-01-01T00:00:00Z, as RFC 3339 text on the wire.
+///
+/// Always between -009999-01-02T01:59:59Z and 9999-12-30T22:00:00.999999Z; what would lie beyond
+/// becomes the nearer of the two. So every moment has a text, which reads back as the same moment.
 ///
 /// ```
 /// use tidings_transport::Timestamp;
@@ -14,80 +20,94 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
+const FIRST: i64 = -377_705_023_201_000_000;
+const LAST: i64 = 253_402_207_200_999_999;
+
 impl Timestamp {
-    /// From microseconds since the epoch; negative is before it.
-    #[must_use]
+    /// From microseconds since the epoch; negative is before it. Clamped to what has a text.
     pub const fn from_micros(micros: i64) -> Self {
-        Self(micros)
+        match micros {
+            ..FIRST => Self(FIRST),
+            FIRST..=LAST => Self(micros),
+            _ => Self(LAST),
+        }
     }
 
     /// Microseconds since the epoch.
-    #[must_use]
     pub const fn as_micros(self) -> i64 {
         self.0
     }
 
     /// The system's wall clock, now.
-    #[must_use]
     pub fn now() -> Self {
         SystemTime::now().into()
     }
 
-    /// This moment plus `duration`, at most the latest representable one.
+    /// This moment plus `duration`, at most the latest one there is.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)),
-        )
+        Self::from_micros(self.0.saturating_add(micros(duration)))
     }
+
+    /// Reads `YYYY-MM-DDTHH:MM:SSZ`, with up to six digits after a point, in half the time of the
+    /// parser that reads every form; `None` leaves the text to that one.
+    pub(crate) fn common(text: &[u8]) -> Option<Self> {
+        let (whole, fraction) = text.strip_suffix(b"Z")?.split_at_checked(19)?;
+        if [4, 7, 10, 13, 16].map(|at| whole[at]) != *b"--T::" {
+            return None;
+        }
+        let year = i16::try_from(number(&whole[..4])?).ok()?;
+        // What is no number is out of range, as the calendar finds.
+        let [month, day, hour, minute, second] = [5, 8, 11, 14, 17]
+            .map(|at| number(&whole[at..at + 2]).map_or(-1, |number| number as i8));
+        let micros = match fraction {
+            [] => 0,
+            [b'.', digits @ ..] if (1..=6).contains(&digits.len()) => {
+                number(digits)? * 10_i32.pow(6 - digits.len() as u32)
+            }
+            _ => return None,
+        };
+        let time = DateTime::new(year, month, day, hour, minute, second, micros * 1_000);
+        let time = Offset::UTC.to_timestamp(time.ok()?).ok()?;
+        Some(Self(time.as_microsecond()))
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
-        let micros = match time.duration_since(UNIX_EPOCH) {
-            Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
-            Err(before) => {
-                i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros)
-            }
-        };
-        Self(micros)
+        Self::from_micros(match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => micros(after),
+            Err(before) => -micros(before.duration()),
+        })
     }
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::from_microsecond(self.0) {
-            Ok(time) => write!(f, "{time}"),
-            // Outside years -9999..=9999: the number is still exact.
-            Err(_) => write!(f, "{}us", self.0),
-        }
+        let (seconds, micros) = (self.0 / 1_000_000, self.0 % 1_000_000);
+        let time = jiff::Timestamp::new(seconds, micros as i32 * 1_000).map_err(|_| fmt::Error)?;
+        write!(f, "{time}")
     }
 }
 
 impl FromStr for Timestamp {
-    type Err = crate::Malformed;
+    type Err = Malformed;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse::<jiff::Timestamp>()
-            .map(|time| Self(time.as_microsecond()))
-            .map_err(|_| crate::Malformed::new(crate::field::TIME, text, "an RFC 3339 time"))
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let any_form = |text: &str| text.parse::<jiff::Timestamp>().ok();
+        Self::common(text.as_bytes())
+            .or_else(|| any_form(text).map(|time| Self(time.as_microsecond())))
+            .ok_or_else(|| Malformed::new(field::TIME, text, "an RFC 3339 time"))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn extremes_neither_panic_nor_overflow() {
-        for micros in [i64::MIN, -1, 0, i64::MAX] {
-            assert!(!Timestamp::from_micros(micros).to_string().is_empty());
-        }
-        assert!("10000-01-01T00:00:00Z".parse::<Timestamp>().is_err());
-        assert_eq!(
-            Timestamp::from_micros(i64::MAX).saturating_add(Duration::MAX),
-            Timestamp::from_micros(i64::MAX)
-        );
-    }
+fn number(digits: &[u8]) -> Option<i32> {
+    digits.iter().try_fold(0, |number, digit| match digit {
+        b'0'..=b'9' => Some(number * 10 + i32::from(digit - b'0')),
+        _ => None,
+    })
 }

@@ -1,10 +1,9 @@
-use std::fmt;
-use std::future::Future;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use crate::{
-    Capabilities, Consumer, GroupTopology, Inbound, Interest, Message, Name, Origin, PublishError,
-    Receipt, Subscribe, Topology, TransportError, TryPublish,
+    Capabilities, Consumer, GroupTopology, Inbound, Message, Name, Origin, PublishError, Receipt,
+    Subscribe, Topics, Topology, TryPublish, error::Result,
 };
 
 /// A way to move messages between processes, or within one.
@@ -25,63 +24,45 @@ pub trait Transport: Send + Sync + 'static {
     fn capabilities(&self) -> Capabilities;
 
     /// Makes sure that topics, groups and their dead-letter topics exist.
-    ///
     /// # Contract
-    ///
     /// Repeatable, and never alters or deletes what exists.
-    ///
     /// # Errors
-    ///
     /// `Missing`, `Conflict` with the difference, `Forbidden` naming the resource, `Config` for an
     /// illegal name (before any I/O).
-    fn declare(&self, topology: &Topology) -> impl Future<Output = Result<(), TransportError>> + Send;
+    fn declare(&self, topology: &Topology) -> impl Future<Output = Result<()>> + Send;
 
-    /// A group begins to get topics, now: for transports whose groups live in this process.
-    ///
-    /// # Contract
-    ///
-    /// Synchronous and repeatable: attaching twice is attaching once, attaching more adds. From
-    /// its return on, publishes reach the group's queue, whether or not it has a consumer yet. A
+    /// A group begins to get topics, now: for transports whose groups live in this process. A
     /// durable transport does nothing here and acts in [`declare`](Self::declare).
-    ///
-    /// # Errors
-    ///
-    /// `Closed`, or `Config` for settings that contradict an earlier attach.
-    fn attach(&self, group: &GroupTopology) -> Result<(), TransportError>;
-
-    /// A group no longer gets these topics; with none left the group is removed with its queue.
-    ///
     /// # Contract
-    ///
-    /// Synchronous and repeatable. What is already queued is still delivered. A durable transport
-    /// does nothing here: its groups outlive the process.
-    fn detach(&self, group: &Name, topics: &crate::Topics);
+    /// Synchronous and repeatable: attaching twice is attaching once, attaching more adds. From
+    /// its return on, publishes reach the group's queue, whether or not it has a consumer yet.
+    /// # Errors
+    /// `Closed`, or `Config` for settings that contradict an earlier attach.
+    fn attach(&self, group: &GroupTopology) -> Result<()>;
+
+    /// A group no longer gets these topics; with none left the group is removed with its queue. A
+    /// durable transport does nothing here: its groups outlive the process.
+    /// # Contract
+    /// Synchronous and repeatable. What is already queued is still delivered.
+    fn detach(&self, group: &Name, topics: &Topics);
 
     /// Whether anybody would get what is published to a topic. A transport that cannot know, as
     /// no broker can, answers [`Interest::unknown`].
     fn interest(&self, topic: &Name) -> Interest;
 
     /// Publishes without waiting, if that can be done for certain.
-    ///
     /// # Contract
-    ///
     /// Never overtakes a [`publish`](Self::publish) that waits (P5). All groups get the message
     /// or none does. Size, names and encoding are checked before any I/O (P6).
     fn try_publish(&self, message: Message, origin: &Origin) -> TryPublish;
 
     /// Publishes.
-    ///
     /// # Contract
-    ///
     /// Ok means what P2 says for this transport. Many may be in flight; messages of one key keep
     /// the order of their first polls (P5). It ends within the transport's own publish deadline.
-    ///
     /// # Errors
-    ///
     /// NotPublished or Unknown (P1).
-    ///
     /// # Cancel safety
-    ///
     /// A dropped future is Unknown; it leaks nothing and blocks no later publish (P4).
     fn publish(
         &self,
@@ -90,62 +71,68 @@ pub trait Transport: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Receipt, PublishError>> + Send;
 
     /// Opens a member of a group.
-    ///
     /// # Errors
-    ///
     /// `Missing` when nothing was declared, `Unsupported` for a start or mode it lacks.
     fn subscribe(
         &self,
         subscribe: Subscribe,
-    ) -> impl Future<Output = Result<Self::Consumer, TransportError>> + Send;
+    ) -> impl Future<Output = Result<Self::Consumer>> + Send;
 
     /// Opens a retained topic, such as a group's dead letters, for reading without consuming.
-    ///
     /// # Errors
-    ///
     /// `Unsupported` without the capability, `Missing`, or `Conflict` while another browser has it.
-    fn browse(&self, topic: &Name) -> impl Future<Output = Result<Self::Browser, TransportError>> + Send;
+    fn browse(&self, topic: &Name) -> impl Future<Output = Result<Self::Browser>> + Send;
 
     /// How far a group is behind, per topic and partition.
-    ///
     /// # Errors
-    ///
     /// `Unsupported` without the capability.
-    fn lag(&self, group: &Name) -> impl Future<Output = Result<Vec<Lag>, TransportError>> + Send;
+    fn lag(&self, group: &Name) -> impl Future<Output = Result<Vec<Lag>>> + Send;
 
     /// The state of the connection. Never blocks.
     fn health(&self) -> Health;
 
     /// Flushes publishes and closes everything. Harmless when repeated.
-    ///
     /// # Errors
-    ///
-    /// When the deadline passed; the report in the error's text says what was left.
-    fn close(
-        &self,
-        deadline: Duration,
-    ) -> impl Future<Output = Result<CloseReport, TransportError>> + Send;
+    /// When the deadline passed; the error's text says what was left.
+    fn close(&self, deadline: Duration) -> impl Future<Output = Result<CloseReport>> + Send;
+}
+
+/// Whether anybody would get what is published to a topic, cheap enough to ask at each emit.
+#[derive(Clone, Debug, Default)]
+pub struct Interest(Option<Arc<AtomicUsize>>);
+
+impl Interest {
+    /// The transport cannot know: publish.
+    pub fn unknown() -> Self {
+        Self(None)
+    }
+
+    /// The number of groups attached now, kept up to date by the transport.
+    pub fn counted(groups: Arc<AtomicUsize>) -> Self {
+        Self(Some(groups))
+    }
+
+    /// Whether it is certain that no group would get it.
+    #[inline]
+    pub fn is_none(&self) -> bool {
+        let groups = self.0.as_ref();
+        groups.is_some_and(|groups| groups.load(Ordering::Acquire) == 0)
+    }
 }
 
 /// Reads a retained topic, entry by entry.
 pub trait Browser: Send + 'static {
     /// The next entry, oldest first; `None` at the end of what was there when it was asked.
-    ///
     /// # Errors
-    ///
     /// The connection's.
-    ///
     /// # Cancel safety
-    ///
     /// Dropping the future loses nothing.
-    fn next(&mut self) -> impl Future<Output = Result<Option<Entry>, TransportError>> + Send;
+    fn next(&mut self) -> impl Future<Output = Result<Option<Entry>>> + Send;
 
     /// Removes an entry for good. Removing it twice is harmless.
-    ///
     /// # Errors
-    ///
     /// The connection's; then the entry is still there.
-    fn remove(&mut self, entry: &Entry) -> impl Future<Output = Result<(), TransportError>> + Send;
+    fn remove(&mut self, entry: &Entry) -> impl Future<Output = Result<()>> + Send;
 }
 
 /// One message of a retained topic.
@@ -172,7 +159,6 @@ pub struct Lag {
 
 impl Lag {
     /// Messages not final yet.
-    #[must_use]
     pub fn behind(&self) -> u64 {
         self.end.saturating_sub(self.settled)
     }

@@ -1,4 +1,6 @@
-use std::collections::{HashMap, VecDeque};
+mod settle;
+
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -7,19 +9,18 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tidings_transport::{
-    BoxFuture, DynConsumer, ErrorKind, EventId, Received, Signal, TransportError,
+    BoxFuture, DynConsumer, ErrorKind, Received, Signal, TransportError,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use super::dead::{self, Cause};
 use super::intake::{Handlers, Plan, Router};
-use super::job::{Intake, Job, Verdict};
+use super::job::{Intake, Job};
 use super::lanes::{LaneKey, Lanes};
 use super::watchdog::Pulse;
 use super::{Finished, trace};
-use crate::bus::{AfterDeadLetter, GroupCore, Table};
+use crate::bus::{GroupCore, Table};
 use crate::handler::ErasedHandler;
 
 /// What the bus asks of a worker.
@@ -64,6 +65,8 @@ pub(crate) struct Worker<'a> {
     quiescing: Vec<(u64, oneshot::Sender<()>)>,
     /// Kept until the end, because giving them back now would bring them here again.
     handed_back: Vec<Intake>,
+    /// Lanes of those: what comes for them joins them (contract O1).
+    closed_lanes: HashSet<LaneKey>,
     /// The handler polled on this task, as the watchdog was told.
     polled: u64,
     unsettled: usize,
@@ -106,6 +109,7 @@ impl<'a> Worker<'a> {
         commands: &'a mut mpsc::Receiver<Command>,
     ) -> Self {
         let router = Router::new(table.load_full());
+        let stopped = group.counters.stats().stopped;
         Self {
             group,
             consumer,
@@ -119,12 +123,13 @@ impl<'a> Worker<'a> {
             turns: VecDeque::new(),
             quiescing: Vec::new(),
             handed_back: Vec::new(),
+            closed_lanes: HashSet::new(),
             polled: 0,
             unsettled: 0,
             bytes: 0,
             successes: 0,
             started: 0,
-            stopped: false,
+            stopped,
             closed: false,
             broken: None,
         }
@@ -201,7 +206,9 @@ impl<'a> Worker<'a> {
         if self.bytes >= settings.window_bytes {
             return 0;
         }
-        settings.window.saturating_sub(self.unsettled).min(BATCH)
+        // What is kept to be handed back at the end takes no part any more.
+        let active = self.unsettled - self.handed_back.len();
+        settings.window.saturating_sub(active).min(BATCH)
     }
 
     fn admit(&mut self, received: Received) {
@@ -216,6 +223,11 @@ impl<'a> Worker<'a> {
         if self.group.settings.ordered
             && let Some(lane) = LaneKey::of(work.intake.message())
         {
+            if self.closed_lanes.contains(&lane) {
+                self.bytes -= work.intake.size();
+                self.give_back(work.intake);
+                return;
+            }
             if let Some(work) = self.lanes.enter(lane, work) {
                 self.begin(work);
             }
@@ -245,15 +257,18 @@ impl<'a> Worker<'a> {
     }
 
     fn share(&mut self, intake: Intake, handlers: Handlers) {
-        let live = |handler: &Arc<dyn ErasedHandler>| !handler.info().is_removed();
-        let count = handlers.iter().filter(|handler| live(handler)).count();
-        let mut handlers = handlers.into_iter().filter(live);
-        match (count, handlers.next()) {
+        // Decided once: a handler that ends another's registration while it starts must not
+        // change how many shares there are.
+        let live: Handlers =
+            handlers.into_iter().filter(|handler| !handler.info().is_removed()).collect();
+        let count = live.len();
+        let mut live = live.into_iter();
+        match (count, live.next()) {
             (1, Some(handler)) => self.offer(handler, Job::Sole(intake)),
             (_, Some(first)) => {
                 // The last share gets the last reference, so whichever ends last can settle.
                 let shares = std::iter::repeat_n(Job::shared(intake, count), count);
-                for (handler, shared) in std::iter::once(first).chain(handlers).zip(shares) {
+                for (handler, shared) in std::iter::once(first).chain(live).zip(shares) {
                     self.offer(handler, Job::Shared(shared));
                 }
             }
@@ -343,153 +358,5 @@ impl<'a> Worker<'a> {
             self.polled = subscription;
             self.group.pulse.polls(subscription);
         }
-    }
-
-    fn ran(&mut self, ran: Result<Ran, tokio::task::JoinError>) {
-        match ran {
-            Ok(ran) => {
-                self.call_ended(ran.subscription);
-                self.finish(ran.finished);
-            }
-            Err(error) => self.lost(crate::text::safe(&error.to_string())),
-        }
-    }
-
-    /// A share ended outside of every guard, so its lane cannot be freed in order: everything is
-    /// given back and a new worker begins.
-    fn lost(&mut self, error: String) {
-        tracing::error!(group = %self.group.name, error, "a delivery broke off: the group begins anew");
-        self.broken = Some(error);
-    }
-
-    fn call_ended(&mut self, subscription: u64) {
-        if let Some(count) = self.running.get_mut(&subscription) {
-            *count -= 1;
-            if *count == 0 {
-                self.running.remove(&subscription);
-                self.quiescing
-                    .extract_if(.., |(waiting, _)| *waiting == subscription)
-                    .for_each(|(_, reply)| {
-                        let _ = reply.send(());
-                    });
-            }
-        }
-    }
-
-    fn finish(&mut self, finished: Finished) {
-        let Finished { job, verdict } = finished;
-        match verdict {
-            Verdict::Completed => self.successes += 1,
-            Verdict::DeadLettered => {
-                self.group.counters.dead_lettered();
-                if self.group.settings.after_dead_letter == AfterDeadLetter::StopGroup {
-                    self.stop();
-                }
-            }
-            Verdict::Skipped => self.group.counters.skipped(),
-            Verdict::Duplicate | Verdict::HandedBack => {}
-        }
-        if let Some((intake, handed_back)) = job.finish(verdict == Verdict::HandedBack) {
-            self.settle(intake, handed_back);
-        }
-    }
-
-    /// contract: O4, StopGroup
-    fn stop(&mut self) {
-        if self.stopped {
-            return;
-        }
-        self.stopped = true;
-        self.group.counters.stop();
-        tracing::error!(group = %self.group.name, "group stopped after a dead letter, as it was told to");
-        // What has not begun goes back; what runs may end.
-        for (_, job) in std::mem::take(&mut self.ready) {
-            if let Some((intake, _)) = job.finish(true) {
-                self.settle(intake, true);
-            }
-        }
-        let waiting: Vec<Work> = self.lanes.drain().collect();
-        for work in waiting {
-            self.begin(work);
-        }
-    }
-
-    /// contract: D2, one settle per delivery, after its final state
-    fn settle(&mut self, intake: Intake, handed_back: bool) {
-        self.bytes -= intake.size();
-        let lane = if self.group.settings.ordered { LaneKey::of(intake.message()) } else { None };
-        if handed_back {
-            if let Some(lane) = lane {
-                // Later events of the key must not pass it: the whole lane goes back.
-                for work in self.lanes.close(&lane) {
-                    self.bytes -= work.intake.size();
-                    self.give_back(work.intake);
-                }
-            }
-            self.give_back(intake);
-            return;
-        }
-        self.unsettled -= 1;
-        let completions = &self.group.bus.completions;
-        let id = completions.is_tracking().then(|| EventId::from(intake.envelope_id()));
-        // Acking drops the event, whose own drop code may panic.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| intake.ack())) {
-            let error = crate::text::safe(&crate::text::panic_message(panic));
-            tracing::error!(group = %self.group.name, error, "an event panicked while it was dropped");
-        }
-        if let Some(id) = id {
-            self.group.bus.completions.group_done(&id, &self.group.name);
-        }
-        if let Some(lane) = lane
-            && let Some(next) = self.lanes.leave(&lane)
-        {
-            self.turns.push_back(next);
-        }
-    }
-
-    fn give_back(&mut self, intake: Intake) {
-        if self.group.draining.is_cancelled() {
-            self.handed_back.push(intake);
-        } else {
-            self.unsettled -= 1;
-            intake.release();
-        }
-    }
-
-    fn quiesce(&mut self, subscription: u64, reply: oneshot::Sender<()>) {
-        if self.running.contains_key(&subscription) {
-            self.quiescing.push((subscription, reply));
-        } else {
-            let _ = reply.send(());
-        }
-    }
-
-    /// Tells the rest of the bus how things stand, once per turn of the loop.
-    fn publish_state(&mut self) {
-        if self.started > 0 || self.successes > 0 {
-            let now = Instant::now();
-            self.group.budget.record_first(std::mem::take(&mut self.started), now);
-            self.group.counters.completed(u64::from(self.successes));
-            self.group.gate.record_successes(std::mem::take(&mut self.successes), now);
-        }
-        self.group.counters.set_unsettled(self.unsettled, self.handed_back.len());
-        self.group.bus.idle.changed();
-    }
-
-    async fn close(mut self, deadline: Duration) -> Closed {
-        let abandoned = self.tasks.len();
-        let mut closed = Closed {
-            handed_back: self.unsettled.saturating_sub(abandoned),
-            abandoned,
-            error: None,
-        };
-        // Dropping a share gives its delivery back.
-        self.tasks.shutdown().await;
-        self.ready.clear();
-        self.turns.clear();
-        self.lanes.drain().for_each(drop);
-        self.handed_back.clear();
-        closed.error = self.consumer.close(deadline).await.err();
-        closed
     }
 }
