@@ -48,6 +48,12 @@
 //! their original bytes and the cause. When nearly everything fails the group pauses instead of
 //! filling its dead letters: see [`PausePolicy`].
 //!
+//! A panic is a failed attempt. What ends the process is not caught: an overflowing stack, an
+//! `exit`, a panic under `panic = "abort"`, or a second panic while the first one unwinds. A durable
+//! transport then delivers the event again, and each delivery uses up an attempt; one that comes
+//! back 100 times beyond its attempts is dead-lettered as `crash_loop`. In memory everything is
+//! gone with the process. A handler that blocks its thread is reported within five seconds.
+//!
 //! # Context
 //!
 //! An emit inside a handler carries the correlation id, the causing event's id and the W3C trace

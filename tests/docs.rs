@@ -96,7 +96,14 @@ fn every_file_that_the_architecture_names_exists() {
                 .all(|byte| byte.is_ascii_alphanumeric() || b"/_.".contains(&byte))
     };
     for path in ARCHITECTURE.split('`').filter(is_path) {
-        let places = ["", "src/", "transports/memory/src/"].map(|at| root().join(at).join(path));
+        let rooms = [
+            "",
+            "src",
+            "src/pipeline",
+            "transports/memory/src",
+            "derive/src",
+        ];
+        let places = rooms.map(|room| root().join(room).join(path));
         assert!(
             places.iter().any(|place| place.exists()),
             "no file at {path}"

@@ -206,6 +206,8 @@ impl BusBuilder {
             recorder: self.recorder,
             runtime,
             closing: AtomicBool::new(false),
+            started: AtomicBool::new(false),
+            waits_for_start: AtomicBool::new(false),
             closed: CancellationToken::new(),
         });
         Ok(Bus {

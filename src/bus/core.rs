@@ -37,11 +37,28 @@ pub(crate) struct BusCore {
     pub(crate) runtime: Handle,
     /// Set when shutdown begins: emits from outside handlers end with Closed (contract S3).
     pub(crate) closing: AtomicBool,
+    /// Whether `start` was called; groups on a durable transport consume from then on.
+    pub(crate) started: AtomicBool,
+    /// Whether a handler waits for `start`.
+    pub(crate) waits_for_start: AtomicBool,
     /// Fired at the drain deadline: nothing may be emitted any more.
     pub(crate) closed: CancellationToken,
 }
 
 impl BusCore {
+    /// Says, once, that handlers were registered and never started (house rule 10).
+    pub(crate) fn mind_the_start(&self) {
+        if self.waits_for_start.load(Ordering::Relaxed)
+            && !self.started.load(Ordering::Acquire)
+            && self.waits_for_start.swap(false, Ordering::AcqRel)
+        {
+            tracing::error!(
+                service = %self.service,
+                "an event was emitted, but the handlers of this bus were never started: call `start` or `run`"
+            );
+        }
+    }
+
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }

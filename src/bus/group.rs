@@ -7,17 +7,14 @@ use std::time::Duration;
 use tidings_transport::{Name, Pattern as TopicPattern, Start};
 
 use super::config::{AfterDeadLetter, GroupSettings};
-use super::live::{LiveGroup, dead_letter_topic};
 use super::registry::{next_subscription, topic_of};
-use super::{Bus, GroupCore, Subscription};
+use super::{Bus, Subscription};
 use crate::Event;
 use crate::handler::{
-    AnyHandler, Class, Entry, ErasedHandler, EventArg, Failure, Handler, HandlerInfo, HandlerWith,
-    Invoke, PatternHandler, Stated, Typed, Wanted,
+    AnyHandler, Class, EventArg, Failure, Handler, HandlerWith, PatternHandler, Stated, Typed,
+    Wanted,
 };
-use crate::pipeline::{
-    Dedup, DedupPolicy, Gate, Middleware, PausePolicy, RetryBudget, RetryPolicy, Slots,
-};
+use crate::pipeline::{Dedup, DedupPolicy, Middleware, PausePolicy, RetryPolicy};
 
 /// A named, independent consumer: what one group does, fails at or lags behind with is invisible
 /// in every other (contract D6).
@@ -47,11 +44,11 @@ use crate::pipeline::{
 #[derive(Clone)]
 #[must_use = "a group does nothing until a handler is registered with `on`"]
 pub struct Group {
-    bus: Bus,
+    pub(super) bus: Bus,
     label: Label,
-    settings: GroupSettings,
+    pub(super) settings: GroupSettings,
     /// Which chain of settings this is; a group that exists takes no other.
-    stamp: Option<u64>,
+    pub(super) stamp: Option<u64>,
     handler: Option<Name>,
 }
 
@@ -236,148 +233,6 @@ impl Group {
         }
         HandlerName { name: Name::from(last_two(path)), made_up: false }
     }
-
-    fn register<I: Invoke>(
-        &self,
-        name: HandlerName,
-        wanted: Wanted,
-        site: &'static Location<'static>,
-        event: Option<TypeId>,
-        invoke: I,
-    ) -> Subscription {
-        // One registration at a time: what is checked here must still hold when it is done.
-        let _registering = self.bus.registry().registering();
-        if let Some(problem) = self.problem_before(site) {
-            return self.refuse(&problem, event);
-        }
-        let wire = self.wire_name();
-        if self.bus.registry().find_group(&wire).is_none() {
-            let bus = self.bus.core();
-            let mut problems = self.settings.check(&wire);
-            problems.extend(self.settings.check_against(
-                &wire,
-                bus.transport.system(),
-                &bus.capabilities,
-            ));
-            if !problems.is_empty() {
-                return self.refuse_all(&problems, event);
-            }
-        }
-        let mut created = false;
-        let group = self.bus.registry().group(&wire, || {
-            created = true;
-            Arc::new(LiveGroup::new(Arc::new(self.core(wire.clone()))))
-        });
-        if created {
-            self.bus.note_settings(&wire, self.stamp);
-        } else if let Some(problem) = self.bus.settings_conflict(&wire, self.stamp) {
-            return self.refuse(&format!("{problem} (at {site})"), event);
-        }
-        if let Some(other) = group.handlers().iter().find(|other| other.info().name == name.name) {
-            let fix = if name.made_up {
-                "two closures for one event need names: write `.named(\"…\").on(…)`"
-            } else {
-                "give one of them another name with `.named(\"…\")`"
-            };
-            let problem = format!(
-                "group {wire:?} has two handlers named {:?}, at {} and at {site}: {fix}",
-                name.name,
-                other.info().site
-            );
-            return self.refuse(&problem, event);
-        }
-        let subscription = next_subscription();
-        let info =
-            HandlerInfo::new(name.name, subscription, wanted, site, Arc::clone(&group.core));
-        let handler: Arc<dyn ErasedHandler> = Arc::new(Entry { info, invoke });
-        self.warn_if_growing(&handler.info().wanted, site);
-        if let Err(error) = group.add(handler) {
-            let problem = format!("group {wire:?}: {} (at {site})", crate::text::chain(&error));
-            group.remove(subscription);
-            return self.refuse(&problem, event);
-        }
-        if !self.bus.core().capabilities.durable {
-            self.bus.run_group(&group);
-        }
-        Subscription::handler(&self.bus, group, subscription)
-    }
-
-    /// What forbids a registration now, whatever it is.
-    fn problem_before(&self, site: &Location<'_>) -> Option<String> {
-        let core = self.bus.core();
-        if core.is_closing() {
-            return Some(format!("the handler at {site} comes after the shutdown: register before"));
-        }
-        if core.capabilities.durable && self.bus.registry().cold().started {
-            return Some(format!(
-                "the handler at {site} comes after `start`: on {} register every handler before it",
-                core.transport.system()
-            ));
-        }
-        None
-    }
-
-    fn refuse(&self, problem: &str, event: Option<TypeId>) -> Subscription {
-        self.refuse_all(&[problem.to_owned()], event)
-    }
-
-    /// Kept for `start`, which returns all at once, and for each emit of the type.
-    fn refuse_all(&self, problems: &[String], event: Option<TypeId>) -> Subscription {
-        for problem in problems {
-            let errors = &mut self.bus.registry().cold().errors;
-            // Further handlers of a group with wrong settings say nothing new.
-            if !errors.contains(problem) {
-                tracing::error!(error = problem, "registration refused");
-                errors.push(problem.clone());
-            }
-        }
-        if let Some(event) = event {
-            self.bus.registry().reject(event, &problems.join("; "));
-        }
-        Subscription::refused(&self.bus)
-    }
-
-    fn warn_if_growing(&self, wanted: &Wanted, site: &'static Location<'static>) {
-        let handlers = 1 + self.bus.registry().count_handlers(|other| match (wanted, other) {
-            (Wanted::Type { event, .. }, Wanted::Type { event: other, .. }) => event == other,
-            (Wanted::Pattern(pattern), Wanted::Pattern(other)) => pattern == other,
-            _ => false,
-        });
-        let limit = self.bus.core().config.warn_handlers.max(1);
-        if (handlers - 1).is_multiple_of(limit) && ((handlers - 1) / limit).is_power_of_two() {
-            let event = match wanted {
-                Wanted::Type { event, .. } => event.to_string(),
-                Wanted::Pattern(pattern) => pattern.to_string(),
-            };
-            tracing::warn!(
-                event,
-                handlers,
-                site = %site,
-                "the number of handlers of one type keeps growing: does each get its `off`?"
-            );
-        }
-    }
-
-    fn core(&self, name: Name) -> GroupCore {
-        let bus = Arc::clone(self.bus.core());
-        let settings = self.settings.clone();
-        let mut layers = self.bus.handler_layers().to_vec();
-        layers.extend(settings.layers.iter().cloned());
-        GroupCore {
-            dead_letters: settings.dead_letters.then(|| dead_letter_topic(&name)),
-            layers: layers.into(),
-            slots: Slots::new(settings.concurrency),
-            budget: RetryBudget::default(),
-            gate: Gate::new(name.clone(), settings.pause.clone()),
-            dedup: Dedup::new(&settings.dedup),
-            draining: tokio_util::sync::CancellationToken::new(),
-            counters: super::core::Counters::default(),
-            pulse: Arc::default(),
-            name,
-            settings,
-            bus,
-        }
-    }
 }
 
 impl<S: Clone + Send + Sync + 'static> WithState<S> {
@@ -401,9 +256,9 @@ impl<S: Clone + Send + Sync + 'static> WithState<S> {
     }
 }
 
-struct HandlerName {
-    name: Name,
-    made_up: bool,
+pub(super) struct HandlerName {
+    pub(super) name: Name,
+    pub(super) made_up: bool,
 }
 
 fn type_of<E: Event>() -> Wanted {

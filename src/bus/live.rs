@@ -230,15 +230,13 @@ impl Supervised {
     async fn work(&self, inbox: &mut mpsc::Receiver<Command>) {
         let mut pause = FIRST_PAUSE;
         loop {
+            if self.end_without_handlers() {
+                return;
+            }
             let begun = Instant::now();
             let error = match self.once(inbox).await {
                 Ok(Ended::Closed) => return,
-                Ok(Ended::QueueGone) => {
-                    if self.end_without_handlers() {
-                        return;
-                    }
-                    continue;
-                }
+                Ok(Ended::QueueGone) => continue,
                 Err(error) => error,
             };
             if begun.elapsed() > LONGEST_PAUSE {

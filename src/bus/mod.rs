@@ -9,6 +9,7 @@ mod group;
 mod lifecycle;
 mod listening;
 mod live;
+mod register;
 mod registry;
 mod slot;
 mod stream;
@@ -286,8 +287,7 @@ impl Bus {
 
     #[inline(always)]
     pub(crate) fn with_slot<E: Event, R>(&self, f: impl FnOnce(&CachedSlot<E>) -> R) -> R {
-        let cached = slot::cached(self.inner.core.id, || self.slot::<E>());
-        f(&cached)
+        slot::with_cached(self.inner.core.id, || self.slot::<E>(), f)
     }
 
     /// Whether a group stopped after a dead letter, and nothing of it runs any more.
@@ -382,10 +382,8 @@ impl Drop for Inner {
             group.abort();
             group.table.store(Arc::default());
         }
-        let unstarted = {
-            let cold = self.registry.cold();
-            self.core.capabilities.durable && !cold.started
-        };
+        let unstarted = self.core.capabilities.durable
+            && !self.core.started.load(std::sync::atomic::Ordering::Acquire);
         if unstarted && !self.registry.groups().is_empty() {
             tracing::error!("bus dropped with handlers that were never started: call `start` or `run`");
         }

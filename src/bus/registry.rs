@@ -51,7 +51,6 @@ pub(super) struct Cold {
     taps: Vec<(Arc<Heard>, Arc<dyn Fn(&Tap<'_>) + Send + Sync>)>,
     /// Everything wrong with the registrations so far; `start` returns them all at once.
     pub(super) errors: Vec<String>,
-    pub(super) started: bool,
     /// Which chain of settings each group was made with.
     pub(super) stamps: HashMap<Name, Option<u64>>,
 }

@@ -72,6 +72,7 @@ impl<E: Event> Stream for EventStream<E> {
         let this = self.get_mut();
         let mut state = this.buffer.state();
         if let Some(item) = state.items.pop_front() {
+            state.events -= usize::from(item.is_ok());
             return Poll::Ready(Some(item.map_err(|missed| Lagged { missed })));
         }
         if state.ended || this.closed.as_mut().poll(task).is_ready() {
@@ -112,6 +113,8 @@ struct Buffer<E> {
 struct State<E> {
     /// Events, and the numbers of those missing between them.
     items: VecDeque<Result<Arc<E>, u64>>,
+    /// How many of the items are events.
+    events: usize,
     capacity: usize,
     overflow: Overflow,
     ended: bool,
@@ -122,6 +125,7 @@ impl<E> Default for State<E> {
     fn default() -> Self {
         Self {
             items: VecDeque::new(),
+            events: 0,
             capacity: 256,
             overflow: Overflow::default(),
             ended: false,
@@ -137,26 +141,30 @@ impl<E> Buffer<E> {
 }
 
 impl<E> State<E> {
-    fn push(&mut self, event: Arc<E>) {
+    /// Gives back what had to go, to be dropped outside of the lock.
+    fn push(&mut self, event: Arc<E>) -> Option<Arc<E>> {
         if self.ended {
-            return;
+            return Some(event);
         }
-        let events = self.items.iter().filter(|item| item.is_ok()).count();
-        if events < self.capacity {
+        if self.events < self.capacity {
+            self.events += 1;
             self.items.push_back(Ok(event));
-            return;
+            return None;
         }
         match self.overflow {
             Overflow::DropOldest => {
-                let missed = match self.items.pop_front() {
+                let missed = match self.items.front() {
                     Some(Err(missed)) => {
+                        let missed = *missed;
                         self.items.pop_front();
-                        missed + 1
+                        missed
                     }
-                    _ => 1,
+                    _ => 0,
                 };
-                self.items.push_front(Err(missed));
+                let oldest = self.items.pop_front().and_then(Result::ok);
+                self.items.push_front(Err(missed + 1));
                 self.items.push_back(Ok(event));
+                return oldest;
             }
             Overflow::DropNewest => match self.items.back_mut() {
                 Some(Err(missed)) => *missed += 1,
@@ -167,6 +175,7 @@ impl<E> State<E> {
                 self.ended = true;
             }
         }
+        Some(event)
     }
 }
 
@@ -178,10 +187,9 @@ impl<E: Event> Listening<E> for Buffer<E> {
         if self.heard.is_removed() {
             return;
         }
-        let waker = {
+        let (_gone, waker) = {
             let mut state = self.state();
-            state.push(Arc::clone(event));
-            state.waker.take()
+            (state.push(Arc::clone(event)), state.waker.take())
         };
         if let Some(waker) = waker {
             waker.wake();

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tidings_transport::{BoxFuture, EventId, Headers, Name};
 
 use super::context::Current;
-use super::error::{PublishError, Returned};
+use super::error::{Again, PublishError, Returned};
 use super::publish::{Plain, Step, try_now};
 use super::receipt::Receipt;
 use crate::bus::{Bus, CachedSlot};
@@ -41,7 +41,7 @@ pub struct Emit<'a, E: Event> {
 }
 
 /// What an emit may choose.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
     pub(crate) key: Option<Bytes>,
     pub(crate) id: Option<EventId>,
@@ -62,10 +62,11 @@ impl<'a, E: Event> Emit<'a, E> {
         Self::new(bus, Returned::Owned(event))
     }
 
-    /// The same event again, with its id.
+    /// The same event again: its id, key, headers, delay, and what it carries on.
     pub(crate) fn again(bus: &'a Bus, failed: PublishError<E>) -> Self {
-        let (id, event) = failed.into_returned();
-        Self::new(bus, event).id(id)
+        let (id, event, again) = failed.into_parts();
+        let (options, cause) = again.map_or((None, None), |again| (again.options, again.cause));
+        Self { bus, event, cause, options }.id(id)
     }
 
     /// Orders the event with others of this key, instead of the key that the event declares. The
@@ -115,10 +116,18 @@ impl<'a, E: Event> Emit<'a, E> {
 
     #[inline(never)]
     fn step(self) -> Step<E> {
-        self.bus.with_slot(|cached: &CachedSlot<E>| {
+        let chosen = self.options.is_some() || self.cause.is_some();
+        let again = chosen.then(|| {
+            Box::new(Again { options: self.options.clone(), cause: self.cause.clone() })
+        });
+        let step = self.bus.with_slot(|cached: &CachedSlot<E>| {
             let cause = self.cause.map(|cause| *cause);
             try_now(&cached.slot, &cached.snapshot, self.event, cause, self.options)
-        })
+        });
+        match step {
+            Step::Ended(ended) => Step::Ended(ended.map_err(|error| error.keeping(again))),
+            Step::Waits(waiting) => Step::Waits(waiting.keeping(again)),
+        }
     }
 }
 
@@ -153,7 +162,11 @@ impl<E: Event> Future for Emitting<'_, E> {
     // Always, as for `try_emit`.
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.start.as_ref().map_or(Plain::No, Emit::call_plainly) {
+        let plain = match &self.start {
+            Some(start) => start.call_plainly(),
+            None => Plain::No,
+        };
+        match plain {
             Plain::Heard => {
                 self.start = None;
                 Poll::Ready(Ok(Receipt::heard()))

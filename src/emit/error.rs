@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use tidings_transport::{EventId, Reason};
 
+use super::builder::Options;
+use super::context::Current;
+
 /// An emit that is not Ok: NotPublished or Unknown (contract P1). It hands back the event and its
 /// id, so that a retry is the same event: see [`Bus::emit_again`](crate::Bus::emit_again).
 pub struct PublishError<E>(Box<Inner<E>>);
@@ -13,6 +16,14 @@ struct Inner<E> {
     reason: Reason,
     id: EventId,
     event: Returned<E>,
+    again: Option<Box<Again>>,
+}
+
+/// What an emit chose or carried on: a second try does the same.
+#[derive(Clone)]
+pub(crate) struct Again {
+    pub(crate) options: Option<Box<Options>>,
+    pub(crate) cause: Option<Box<Current>>,
 }
 
 /// The event on its way back.
@@ -23,7 +34,13 @@ pub(crate) enum Returned<E> {
 
 impl<E> PublishError<E> {
     pub(crate) fn new(unknown: bool, reason: Reason, id: EventId, event: Returned<E>) -> Self {
-        Self(Box::new(Inner { unknown, reason, id, event }))
+        Self(Box::new(Inner { unknown, reason, id, event, again: None }))
+    }
+
+    /// Keeps what the emit chose, for a second try.
+    pub(crate) fn keeping(mut self, again: Option<Box<Again>>) -> Self {
+        self.0.again = again;
+        self
     }
 
     /// Whether some consumer may see the event all the same. Emitting again with the same id is
@@ -84,8 +101,8 @@ impl<E> PublishError<E> {
         }
     }
 
-    pub(crate) fn into_returned(self) -> (EventId, Returned<E>) {
-        (self.0.id, self.0.event)
+    pub(crate) fn into_parts(self) -> (EventId, Returned<E>, Option<Box<Again>>) {
+        (self.0.id, self.0.event, self.0.again)
     }
 }
 

@@ -11,7 +11,7 @@ use tracing::Instrument;
 
 use super::builder::Options;
 use super::context::{self, Current};
-use super::error::{PublishError, Returned};
+use super::error::{Again, PublishError, Returned};
 use super::listen::{Firing, Listening, fire, fire_knowing};
 use super::receipt::Receipt;
 use crate::bus::{BusCore, Slot, Snapshot};
@@ -35,6 +35,7 @@ pub(crate) struct Waiting<E: Event> {
     hears: Option<Hears<E>>,
     span: Option<tracing::Span>,
     recording: Recording,
+    again: Option<Box<Again>>,
 }
 
 /// Who listens to an event once it is published: those of the snapshot at the emit, however long
@@ -50,7 +51,7 @@ impl<E: Event> Waiting<E> {
     /// A million of these may wait at once (misuse 41), so the parts are moved once, into the one
     /// future: what an async fn takes by value it would hold twice.
     pub(crate) fn publish(self) -> BoxFuture<'static, Result<Receipt, PublishError<E>>> {
-        let Self { slot, message, origin, id, event, hears, span, recording } = self;
+        let Self { slot, message, origin, id, event, hears, span, recording, again } = self;
         let core = Arc::clone(slot.core());
         let publish = async move {
             let published = if core.publish_layers.is_empty() {
@@ -71,13 +72,19 @@ impl<E: Event> Waiting<E> {
                     }
                     Ok(Receipt::published(id, receipt))
                 }
-                Err(error) => Err(failed(error, id, event)),
+                Err(error) => Err(failed(error, id, event).keeping(again)),
             }
         };
         match span {
             Some(span) => Box::pin(publish.instrument(span)),
             None => Box::pin(publish),
         }
+    }
+
+    /// Keeps what the emit chose, for a second try after an error.
+    pub(crate) fn keeping(mut self, again: Option<Box<Again>>) -> Self {
+        self.again = again;
+        self
     }
 
     /// Gives it up instead.
@@ -130,6 +137,7 @@ pub(crate) fn try_now<E: Event>(
     options: Option<Box<Options>>,
 ) -> Step<E> {
     let core = slot.core();
+    core.mind_the_start();
     let outgoing = Outgoing::new(slot, &event, cause, options);
     if let Err(reason) = outgoing.check(core, snapshot) {
         let error = PublishError::new(false, reason, outgoing.envelope.id, event);
@@ -179,7 +187,8 @@ pub(crate) fn try_now<E: Event>(
             drop(entered);
             let slot = Arc::clone(slot);
             let event = kept;
-            Step::Waits(Waiting { slot, message, origin, id, event, hears, span, recording })
+            let again = None;
+            Step::Waits(Waiting { slot, message, origin, id, event, hears, span, recording, again })
         }
     }
 }

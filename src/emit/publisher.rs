@@ -2,7 +2,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
-use tidings_transport::Reason;
+use tidings_transport::{EventId, Reason};
 
 use super::builder::Emit;
 use super::context::Current;
@@ -120,7 +120,10 @@ pub(crate) fn try_emit<E: Event>(
     };
     if let Some(why) = refused {
         let reason = Reason::Unsupported(String::from(why));
-        let id = tidings_transport::EventId::fresh(core.clock.now());
+        // The id that its emit would have had, so that a later one is the same event.
+        let id = event
+            .natural_id()
+            .map_or_else(|| EventId::fresh(core.clock.now()), EventId::from);
         return Err(PublishError::new(false, reason, id, Returned::Owned(event)));
     }
     let cause = Current::capture(&*core.clock);

@@ -10,14 +10,16 @@ use super::context;
 pub struct Receipt {
     id: Id,
     groups: Option<Arc<[Name]>>,
-    position: Option<Position>,
+    // A position in its parts, because receipts are moved about and this is a third smaller.
+    partition: Option<i32>,
+    offset: i64,
 }
 
 #[derive(Clone)]
 enum Id {
     Known(EventId),
     /// Made when somebody asks.
-    Lazy(OnceLock<EventId>),
+    Lazy(OnceLock<Box<EventId>>),
 }
 
 impl Default for Id {
@@ -29,19 +31,24 @@ impl Default for Id {
 
 impl Receipt {
     pub(crate) fn published(id: EventId, receipt: tidings_transport::Receipt) -> Self {
-        Self { id: Id::Known(id), groups: receipt.groups, position: receipt.position }
+        Self {
+            id: Id::Known(id),
+            groups: receipt.groups,
+            partition: receipt.position.map(|position| position.partition),
+            offset: receipt.position.map_or(0, |position| position.offset),
+        }
     }
 
     /// Nobody but listeners got it.
     pub(crate) fn local(id: EventId) -> Self {
-        Self { id: Id::Known(id), groups: None, position: None }
+        Self { id: Id::Known(id), groups: None, partition: None, offset: 0 }
     }
 
     /// Nobody but listeners got it, and none of them asked for its id, which is made when somebody
     /// asks.
     #[inline(always)]
     pub(crate) fn heard() -> Self {
-        Self { id: Id::Lazy(OnceLock::new()), groups: None, position: None }
+        Self { id: Id::Lazy(OnceLock::new()), groups: None, partition: None, offset: 0 }
     }
 
     /// Nobody but listeners got it, and one of them asked for its id.
@@ -54,7 +61,7 @@ impl Receipt {
     pub fn id(&self) -> &EventId {
         match &self.id {
             Id::Known(id) => id,
-            Id::Lazy(id) => id.get_or_init(|| EventId::fresh(Timestamp::now())),
+            Id::Lazy(id) => id.get_or_init(|| Box::new(EventId::fresh(Timestamp::now()))),
         }
     }
 
@@ -69,7 +76,8 @@ impl Receipt {
     /// Where the broker put it, on a broker with positions.
     #[must_use]
     pub fn position(&self) -> Option<Position> {
-        self.position
+        let partition = self.partition?;
+        Some(Position { partition, offset: self.offset })
     }
 }
 
@@ -78,7 +86,7 @@ impl fmt::Debug for Receipt {
         f.debug_struct("Receipt")
             .field("id", self.id())
             .field("groups", &self.groups())
-            .field("position", &self.position)
+            .field("position", &self.position())
             .finish()
     }
 }

@@ -104,7 +104,9 @@ impl Watchdog {
         drop(running);
         // The thread takes groups at once; only a subscriber that blocks could keep it.
         if watch.try_send(group).is_err() {
-            tracing::warn!("the watchdog is busy: a group's blocking handlers will not be reported");
+            tracing::warn!(
+                "the watchdog is busy: a group's blocking handlers will not be reported"
+            );
         }
     }
 }
@@ -124,7 +126,12 @@ fn run(groups: &mpsc::Receiver<Weak<dyn Watched>>) {
     loop {
         match groups.recv_timeout(next.saturating_duration_since(Instant::now())) {
             Ok(group) => {
-                watched.push(Asked { group, since: None, answers: 0, reported: false });
+                watched.push(Asked {
+                    group,
+                    since: None,
+                    answers: 0,
+                    reported: false,
+                });
                 continue;
             }
             Err(RecvTimeoutError::Timeout) => {}

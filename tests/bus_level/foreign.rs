@@ -115,7 +115,6 @@ async fn a_pattern_sees_what_its_typed_neighbour_cannot_decode() {
         let bus = world.bus().await;
         let log = Log::default();
         bus.group("typed").on(async |_: Step| {});
-        bus.group("audit").with(()).named("unused");
         let audit = log.clone();
         bus.group("audit").on_pattern("step.*", move |event: AnyEvent| {
             let log = audit.clone();

@@ -12,4 +12,5 @@ mod groups;
 mod kit;
 mod lifecycle;
 mod order;
+mod races;
 mod swap;

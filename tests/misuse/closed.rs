@@ -26,13 +26,19 @@ async fn row_43_after_shutdown_every_way_to_emit_is_closed() {
     assert!(publisher.emit(order(3)).await.unwrap_err().is_closed());
     assert!(publisher.try_emit(order(4)).unwrap_err().is_closed());
     let all = bus.emit_all([order(5), order(6)]).await;
-    assert!(all.iter().all(|sent| sent.as_ref().is_err_and(|error| error.is_closed())));
+    assert!(
+        all.iter()
+            .all(|sent| sent.as_ref().is_err_and(|error| error.is_closed()))
+    );
     match bus.emit(order(7)).completed().await {
         Err(CompletedError::Publish(error)) => assert!(error.is_closed()),
         other => panic!("{other:?}"),
     }
     assert_eq!(calls.count(), 2);
-    assert!(bus.shutdown().await.is_ok(), "a second one finds nothing left");
+    assert!(
+        bus.shutdown().await.is_ok(),
+        "a second one finds nothing left"
+    );
 }
 
 /// A type that was never emitted before the shutdown has no snapshot from before.
@@ -42,7 +48,10 @@ async fn row_43_the_first_emit_of_a_type_after_shutdown_is_closed() {
     bus.shutdown().await.unwrap();
     assert!(bus.emit(order(1)).await.unwrap_err().is_closed());
     assert!(bus.try_emit(order(1)).unwrap_err().is_closed());
-    assert!(!bus.on(async |_: Order| {}).is_accepted(), "nor is a handler taken");
+    assert!(
+        !bus.on(async |_: Order| {}).is_accepted(),
+        "nor is a handler taken"
+    );
 }
 
 /// Emits when it is dropped.
@@ -62,11 +71,17 @@ async fn row_43_in_drop_it_is_done_or_closed() {
     let bus = Bus::builder("shop").build().await.unwrap();
     let calls = counting(&bus);
     let (told, hears) = std::sync::mpsc::channel();
-    drop(Goodbye { bus: bus.clone(), told: told.clone() });
+    drop(Goodbye {
+        bus: bus.clone(),
+        told: told.clone(),
+    });
     assert!(hears.recv().unwrap());
     settled(&bus).await;
     // While a panic unwinds.
-    let goodbye = Goodbye { bus: bus.clone(), told: told.clone() };
+    let goodbye = Goodbye {
+        bus: bus.clone(),
+        told: told.clone(),
+    };
     let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
         let _goodbye = goodbye;
         panic!("on the way out");
@@ -75,7 +90,10 @@ async fn row_43_in_drop_it_is_done_or_closed() {
     settled(&bus).await;
     assert_eq!(calls.count(), 2);
     bus.shutdown().await.unwrap();
-    drop(Goodbye { bus: bus.clone(), told });
+    drop(Goodbye {
+        bus: bus.clone(),
+        told,
+    });
     assert!(!hears.recv().unwrap(), "closed, no panic");
     assert_conserved(&bus, 2);
 }
@@ -94,7 +112,10 @@ async fn row_43_in_the_destructors_of_a_thread_it_neither_panics_nor_aborts() {
     let other = bus.clone();
     std::thread::spawn(move || {
         // First, so that it is destroyed last.
-        LAST.set(Some(Goodbye { bus: other.clone(), told }));
+        LAST.set(Some(Goodbye {
+            bus: other.clone(),
+            told,
+        }));
         other.try_emit(order(1)).unwrap();
     })
     .join()
@@ -109,9 +130,12 @@ async fn row_43_in_the_destructors_of_a_thread_it_neither_panics_nor_aborts() {
 async fn row_43_off_the_runtime_try_emit_is_the_variant_that_never_waits() {
     let bus = Bus::builder("shop").build().await.unwrap();
     let (send, mut seen) = mpsc::channel(8);
-    bus.with(send).on(async |send: mpsc::Sender<_>, order: Order| send.send(order).await.unwrap());
+    bus.with(send)
+        .on(async |send: mpsc::Sender<_>, order: Order| send.send(order).await.unwrap());
     let other = bus.clone();
-    std::thread::spawn(move || other.try_emit(order(5)).map(drop).unwrap()).join().unwrap();
+    std::thread::spawn(move || other.try_emit(order(5)).map(drop).unwrap())
+        .join()
+        .unwrap();
     assert_eq!(within(seen.recv()).await, Some(order(5)));
     settled(&bus).await;
     assert_conserved(&bus, 1);

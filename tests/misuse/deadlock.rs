@@ -71,14 +71,20 @@ async fn row_40_waiting_for_ones_own_completion_is_an_error() {
             let error = bus.emit(Split { parts: 0 }).completed().await.unwrap_err();
             assert!(matches!(&error, CompletedError::WouldDeadlock(group) if group == "shop"));
             send.send(error.to_string()).await.unwrap();
-            send.send(bus.settled().await.unwrap_err().to_string()).await.unwrap();
+            send.send(bus.settled().await.unwrap_err().to_string())
+                .await
+                .unwrap();
             let error = bus.shutdown().await.unwrap_err();
             assert!(matches!(error, ShutdownError::WouldDeadlock(_)));
             send.send(error.to_string()).await.unwrap();
         },
     );
     bus.emit(Split { parts: 1 }).await.unwrap();
-    for says in ["a handler of group shop waits for its own group", "the bus to settle", "the shutdown"] {
+    for says in [
+        "a handler of group shop waits for its own group",
+        "the bus to settle",
+        "the shutdown",
+    ] {
         let told = within(seen.recv()).await.unwrap();
         assert!(told.contains(says), "{told}");
     }
@@ -125,7 +131,10 @@ struct Thrown {
 /// Two groups that fill each other's queue: each wait ends at the publish deadline.
 #[tokio::test(start_paused = true)]
 async fn row_40_two_groups_that_fill_each_other_end_at_the_publish_deadline() {
-    let memory = Memory::new().queue(1).spill(0).publish_deadline(Duration::from_secs(2));
+    let memory = Memory::new()
+        .queue(1)
+        .spill(0)
+        .publish_deadline(Duration::from_secs(2));
     let (_, bus) = shop_with(memory, |bus| bus).await;
     let (send, mut seen) = mpsc::channel(64);
     for group in ["left", "right"] {
@@ -134,7 +143,11 @@ async fn row_40_two_groups_that_fill_each_other_end_at_the_publish_deadline() {
             async |(bus, send): (Bus, mpsc::Sender<bool>), thrown: Thrown| {
                 if thrown.left > 0 {
                     for _ in 0..4 {
-                        let sent = bus.emit(Thrown { left: thrown.left - 1 }).await;
+                        let sent = bus
+                            .emit(Thrown {
+                                left: thrown.left - 1,
+                            })
+                            .await;
                         send.send(sent.is_ok()).await.unwrap();
                     }
                 }
@@ -150,7 +163,11 @@ async fn row_40_two_groups_that_fill_each_other_end_at_the_publish_deadline() {
     }
     for group in ["left", "right"] {
         let stats = bus.group(group).stats().unwrap();
-        assert_eq!((stats.completed, stats.unsettled), (1 + sent, 0), "{stats:?}");
+        assert_eq!(
+            (stats.completed, stats.unsettled),
+            (1 + sent, 0),
+            "{stats:?}"
+        );
     }
     within(bus.shutdown()).await.unwrap();
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use std::sync::Arc;
 use tidings::Bus;
 use tidings::memory::Memory;
 use tokio::sync::Semaphore;
-use std::sync::Arc;
 
 use crate::kit::{Calls, Order, assert_conserved, order, settled, shop_with, stats, within};
 
@@ -61,9 +61,15 @@ async fn row_42_a_dropped_publish_leaks_nothing_and_blocks_no_later_one() {
     published += 1;
     settled(&bus).await;
     let stats = bus.group("slow").stats().unwrap();
-    assert_eq!((stats.completed, stats.unsettled), (published, 0), "none of the dropped ones");
+    assert_eq!(
+        (stats.completed, stats.unsettled),
+        (published, 0),
+        "none of the dropped ones"
+    );
     assert_eq!(calls.count(), published);
-    let lag = tidings::transport::Transport::lag(&memory, &bus.group("slow").wire_name()).await.unwrap();
+    let lag = tidings::transport::Transport::lag(&memory, &bus.group("slow").wire_name())
+        .await
+        .unwrap();
     assert_eq!((lag[0].end, lag[0].settled), (published, published));
     bus.shutdown().await.unwrap();
 }

@@ -16,7 +16,9 @@ struct Reading {
 }
 
 fn reading(value: f64) -> Reading {
-    Reading { values: vec![1.0, value] }
+    Reading {
+        values: vec![1.0, value],
+    }
 }
 
 /// Everything the error says, all levels.
@@ -38,12 +40,19 @@ async fn encoded() -> Bus {
 async fn row_36_numbers_that_are_not_finite_are_refused_naming_the_field() {
     let bus = encoded().await;
     bus.on(async |_: Reading| {});
-    for (value, named) in [(f64::NAN, "NaN"), (f64::INFINITY, "inf"), (f64::NEG_INFINITY, "-inf")] {
+    for (value, named) in [
+        (f64::NAN, "NaN"),
+        (f64::INFINITY, "inf"),
+        (f64::NEG_INFINITY, "-inf"),
+    ] {
         let error = bus.emit(reading(value)).await.unwrap_err();
         assert!(error.is_not_published());
         assert!(matches!(error.reason(), Reason::Encode(error) if error.is_non_finite()));
         let told = told(&error);
-        assert!(told.contains("`values[1]`") && told.contains(&format!("is {named},")), "{told}");
+        assert!(
+            told.contains("`values[1]`") && told.contains(&format!("is {named},")),
+            "{told}"
+        );
         assert_eq!(error.event().values[0], 1.0, "handed back");
         let error = bus.try_emit(reading(value)).unwrap_err();
         assert!(matches!(error.reason(), Reason::Encode(error) if error.is_non_finite()));
@@ -58,17 +67,29 @@ async fn row_36_numbers_that_are_not_finite_are_refused_naming_the_field() {
 async fn row_36_in_memory_such_a_value_is_handled_and_kept_when_it_fails() {
     let (_, bus) = shop().await;
     let calls = Calls::default();
-    bus.with(calls.clone()).on(async |calls: Calls, reading: Reading| {
-        calls.one();
-        assert!(reading.values[1].is_nan());
-        if reading.values[0] == 1.0 { Err("declined") } else { Ok(()) }
-    });
+    bus.with(calls.clone())
+        .on(async |calls: Calls, reading: Reading| {
+            calls.one();
+            assert!(reading.values[1].is_nan());
+            if reading.values[0] == 1.0 {
+                Err("declined")
+            } else {
+                Ok(())
+            }
+        });
     bus.emit(reading(f64::NAN)).await.unwrap();
-    bus.emit(Reading { values: vec![2.0, f64::NAN] }).await.unwrap();
+    bus.emit(Reading {
+        values: vec![2.0, f64::NAN],
+    })
+    .await
+    .unwrap();
     settled(&bus).await;
     let letters = dead(&bus).await;
     assert_eq!((letters.len(), calls.count()), (1, 3 + 1));
-    assert_eq!((letters[0].reason(), letters[0].name()), ("exhausted", Some("sensor.read")));
+    assert_eq!(
+        (letters[0].reason(), letters[0].name()),
+        ("exhausted", Some("sensor.read"))
+    );
     assert_conserved(&bus, 2);
 }
 
@@ -96,7 +117,10 @@ fn odd(how: &str) -> Odd {
 async fn row_37_a_serializer_that_fails_or_panics_is_an_encode_error() {
     let bus = encoded().await;
     bus.on(async |_: Odd| {});
-    for (how, named) in [("fails", "no\\u{a}form"), ("panics", "panicked: out of order")] {
+    for (how, named) in [
+        ("fails", "no\\u{a}form"),
+        ("panics", "panicked: out of order"),
+    ] {
         let error = bus.emit(odd(how)).await.unwrap_err();
         assert!(error.is_not_published());
         assert!(matches!(error.reason(), Reason::Encode(error) if !error.is_non_finite()));
@@ -114,14 +138,23 @@ async fn row_37_a_serializer_that_fails_or_panics_is_an_encode_error() {
 #[tokio::test(start_paused = true)]
 async fn row_37_in_memory_a_value_that_cannot_be_encoded_is_still_dead_lettered() {
     let (_, bus) = shop().await;
-    bus.on(async |event: Odd| if event.how == "sound" { Ok(()) } else { Err("declined") });
+    bus.on(async |event: Odd| {
+        if event.how == "sound" {
+            Ok(())
+        } else {
+            Err("declined")
+        }
+    });
     // An id of one's own makes dedup ask for the payload, too.
     for how in ["fails", "panics", "sound"] {
         bus.emit(odd(how)).id(how).await.unwrap();
     }
     settled(&bus).await;
     let letters = dead(&bus).await;
-    let ids: Vec<_> = letters.iter().map(|letter| letter.id().unwrap().to_string()).collect();
+    let ids: Vec<_> = letters
+        .iter()
+        .map(|letter| letter.id().unwrap().to_string())
+        .collect();
     assert_eq!(ids, ["fails", "panics"]);
     assert!(letters.iter().all(|letter| letter.reason() == "exhausted"));
     assert_conserved(&bus, 3);

@@ -30,7 +30,11 @@ async fn breaks(register: impl FnOnce(&Bus, Calls), reason: &str, says: &str) {
     assert_eq!((letters[0].reason(), letters[0].attempts()), (reason, 3));
     assert!(letters[0].error().contains(says), "{}", letters[0].error());
     assert_eq!(letters[0].bytes(), r#"{"order":"ord-1","cents":100}"#);
-    assert_eq!((calls.count(), stats(&bus).completed), (2, 2), "the others are handled");
+    assert_eq!(
+        (calls.count(), stats(&bus).completed),
+        (2, 2),
+        "the others are handled"
+    );
     assert_conserved(&bus, 3);
     bus.shutdown().await.unwrap();
 }
@@ -48,7 +52,12 @@ async fn row_67_an_error_is_retried_then_dead_lettered() {
         calls.one();
         Ok(())
     };
-    breaks(|bus, calls| drop(bus.with(calls).on(fails)), "exhausted", "declined").await;
+    breaks(
+        |bus, calls| drop(bus.with(calls).on(fails)),
+        "exhausted",
+        "declined",
+    )
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -57,7 +66,12 @@ async fn row_67_a_panic_is_a_failed_attempt() {
         assert!(!is_bad(&order), "{} is bad", order.order);
         calls.one();
     };
-    breaks(|bus, calls| drop(bus.with(calls).on(panics)), "panicked", "ord-1 is bad").await;
+    breaks(
+        |bus, calls| drop(bus.with(calls).on(panics)),
+        "panicked",
+        "ord-1 is bad",
+    )
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -67,7 +81,12 @@ async fn row_67_a_panic_after_an_await_is_a_failed_attempt() {
         assert!(!is_bad(&order), "late");
         calls.one();
     };
-    breaks(|bus, calls| drop(bus.with(calls).on(panics)), "panicked", "late").await;
+    breaks(
+        |bus, calls| drop(bus.with(calls).on(panics)),
+        "panicked",
+        "late",
+    )
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -76,7 +95,12 @@ async fn row_67_a_panic_before_the_future_exists_is_a_failed_attempt() {
         assert!(!is_bad(&order), "early");
         async move { calls.one() }
     };
-    breaks(|bus, calls| drop(bus.with(calls).on(panics)), "panicked", "early").await;
+    breaks(
+        |bus, calls| drop(bus.with(calls).on(panics)),
+        "panicked",
+        "early",
+    )
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -88,7 +112,12 @@ async fn row_67_a_panic_without_text_is_a_failed_attempt() {
         calls.one();
     };
     let says = "payload is no text";
-    breaks(|bus, calls| drop(bus.with(calls).on(panics)), "panicked", says).await;
+    breaks(
+        |bus, calls| drop(bus.with(calls).on(panics)),
+        "panicked",
+        says,
+    )
+    .await;
 }
 
 /// Panics when it is dropped, unless it is disarmed.
@@ -109,7 +138,12 @@ async fn row_67_a_panic_payload_that_panics_when_dropped_is_a_failed_attempt() {
         calls.one();
     };
     let says = "payload is no text";
-    breaks(|bus, calls| drop(bus.with(calls).on(panics)), "panicked", says).await;
+    breaks(
+        |bus, calls| drop(bus.with(calls).on(panics)),
+        "panicked",
+        says,
+    )
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,7 +155,12 @@ async fn row_67_a_panic_while_the_handler_s_future_is_dropped_is_a_failed_attemp
             calls.one();
         }
     };
-    breaks(|bus, calls| drop(bus.with(calls).on(panics)), "panicked", "boom").await;
+    breaks(
+        |bus, calls| drop(bus.with(calls).on(panics)),
+        "panicked",
+        "boom",
+    )
+    .await;
 }
 
 #[derive(Debug)]
@@ -145,7 +184,12 @@ async fn row_67_an_error_whose_display_panics_is_a_failed_attempt() {
         Ok(())
     };
     let says = "display panicked";
-    breaks(|bus, calls| drop(bus.with(calls).on(fails)), "exhausted", says).await;
+    breaks(
+        |bus, calls| drop(bus.with(calls).on(fails)),
+        "exhausted",
+        says,
+    )
+    .await;
 }
 
 #[derive(Debug)]
@@ -161,7 +205,10 @@ impl Error for Heavy {}
 
 impl Drop for Heavy {
     fn drop(&mut self) {
-        assert!(std::thread::panicking(), "an error that panics when it is dropped");
+        assert!(
+            std::thread::panicking(),
+            "an error that panics when it is dropped"
+        );
     }
 }
 
@@ -174,7 +221,12 @@ async fn row_67_an_error_that_panics_when_dropped_is_a_failed_attempt() {
         calls.one();
         Ok(())
     };
-    breaks(|bus, calls| drop(bus.with(calls).on(fails)), "exhausted", "heavy").await;
+    breaks(
+        |bus, calls| drop(bus.with(calls).on(fails)),
+        "exhausted",
+        "heavy",
+    )
+    .await;
 }
 
 /// An event whose drop code panics, once it is armed by its number.
@@ -188,7 +240,10 @@ struct Mine {
 impl Clone for Mine {
     fn clone(&self) -> Self {
         // Copies do no harm.
-        Self { key: self.key.clone(), armed: false }
+        Self {
+            key: self.key.clone(),
+            armed: false,
+        }
     }
 }
 
@@ -204,9 +259,13 @@ async fn row_67_an_event_that_panics_when_dropped_is_settled_once() {
     for encoded in [false, true] {
         let (_, bus) = shop_with(Memory::new().encoded(encoded), |bus| bus).await;
         let calls = Calls::default();
-        bus.with(calls.clone()).on(async |calls: Calls, _: Mine| calls.one());
+        bus.with(calls.clone())
+            .on(async |calls: Calls, _: Mine| calls.one());
         for armed in [true, false, true] {
-            let mine = Mine { key: "one".into(), armed };
+            let mine = Mine {
+                key: "one".into(),
+                armed,
+            };
             let emitted = std::panic::AssertUnwindSafe(bus.emit(mine).into_future());
             // Encoded, the emitter's own value is dropped inside the emit: its panic is the emitter's.
             let _ = futures::FutureExt::catch_unwind(emitted).await;
@@ -223,8 +282,11 @@ async fn row_67_an_event_that_panics_when_dropped_is_settled_once() {
 async fn row_67_a_handler_that_breaks_harms_no_neighbour() {
     let (_, bus) = shop().await;
     let calls = Calls::default();
-    bus.with(calls.clone()).named("sound").on(async |calls: Calls, _: Arc<Order>| calls.one());
-    bus.named("broken").on(async |_: Arc<Order>| panic!("broken"));
+    bus.with(calls.clone())
+        .named("sound")
+        .on(async |calls: Calls, _: Arc<Order>| calls.one());
+    bus.named("broken")
+        .on(async |_: Arc<Order>| panic!("broken"));
     for number in 0..10 {
         bus.emit(order(number)).await.unwrap();
     }
@@ -233,7 +295,10 @@ async fn row_67_a_handler_that_breaks_harms_no_neighbour() {
     assert_eq!((calls.count(), letters.len()), (10, 10));
     assert!(letters.iter().all(|letter| letter.handler() == "broken"));
     let stats = stats(&bus);
-    assert_eq!((stats.completed, stats.dead_lettered, stats.unsettled), (10, 10, 0));
+    assert_eq!(
+        (stats.completed, stats.dead_lettered, stats.unsettled),
+        (10, 10, 0)
+    );
 }
 
 #[tokio::test]
@@ -243,7 +308,14 @@ async fn row_67_a_permanent_error_is_dead_lettered_at_once() {
     bus.emit(order(1)).await.unwrap();
     settled(&bus).await;
     let letters = dead(&bus).await;
-    assert_eq!((letters[0].reason(), letters[0].attempts(), letters[0].error()), ("permanent", 1, "never"));
+    assert_eq!(
+        (
+            letters[0].reason(),
+            letters[0].attempts(),
+            letters[0].error()
+        ),
+        ("permanent", 1, "never")
+    );
     assert_conserved(&bus, 1);
 }
 
@@ -257,19 +329,29 @@ async fn row_70_deliveries_that_come_back_use_up_the_attempts() {
     crash(&memory, 3).await;
     let (memory, bus) = shop_with(memory, |bus| bus.retry(quick().attempts(5))).await;
     let (send, mut seen) = mpsc::channel(8);
-    bus.with(send).on(async |send: mpsc::Sender<_>, order: Delivery<Order>| {
-        send.send(order.attempt()).await.unwrap();
-        Err::<(), _>("declined")
-    });
+    bus.with(send)
+        .on(async |send: mpsc::Sender<_>, order: Delivery<Order>| {
+            send.send(order.attempt()).await.unwrap();
+            Err::<(), _>("declined")
+        });
     settled(&bus).await;
     let mut attempts = Vec::new();
     while let Ok(attempt) = seen.try_recv() {
         attempts.push(attempt);
     }
-    assert_eq!(attempts, [4, 5], "three of five were used up by the crashes");
+    assert_eq!(
+        attempts,
+        [4, 5],
+        "three of five were used up by the crashes"
+    );
     let letters = dead(&bus).await;
-    assert_eq!((letters.len(), letters[0].reason(), letters[0].attempts()), (1, "exhausted", 5));
-    let lag = tidings::transport::Transport::lag(&memory, &group).await.unwrap();
+    assert_eq!(
+        (letters.len(), letters[0].reason(), letters[0].attempts()),
+        (1, "exhausted", 5)
+    );
+    let lag = tidings::transport::Transport::lag(&memory, &group)
+        .await
+        .unwrap();
     assert_eq!(lag[0].behind(), 0);
     assert_conserved(&bus, 1);
 }
@@ -300,8 +382,15 @@ async fn row_70_a_crash_loop_ends_in_the_dead_letters() {
     settled(&bus).await;
     let letters = dead(&bus).await;
     assert_eq!((calls.count(), letters.len()), (0, 1));
-    assert_eq!((letters[0].reason(), letters[0].attempts()), ("crash_loop", 106));
-    assert!(letters[0].error().contains("the limit is 105"), "{}", letters[0].error());
+    assert_eq!(
+        (letters[0].reason(), letters[0].attempts()),
+        ("crash_loop", 106)
+    );
+    assert!(
+        letters[0].error().contains("the limit is 105"),
+        "{}",
+        letters[0].error()
+    );
     assert_eq!(letters[0].bytes(), r#"{"order":"ord-1","cents":100}"#);
     assert_conserved(&bus, 1);
 }

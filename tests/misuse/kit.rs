@@ -26,7 +26,10 @@ pub(crate) struct Order {
 }
 
 pub(crate) fn order(number: usize) -> Order {
-    Order { order: format!("ord-{number}"), cents: 100 }
+    Order {
+        order: format!("ord-{number}"),
+        cents: 100,
+    }
 }
 
 /// A memory, and a bus on it whose group has no patience.
@@ -38,13 +41,17 @@ pub(crate) async fn shop_with(
     memory: Memory,
     set: impl FnOnce(BusBuilder) -> BusBuilder,
 ) -> (Memory, Bus) {
-    let builder = Bus::builder(SERVICE).transport(memory.clone()).retry(quick());
+    let builder = Bus::builder(SERVICE)
+        .transport(memory.clone())
+        .retry(quick());
     (memory, set(builder).build().await.unwrap())
 }
 
 /// Three attempts, hardly any wait.
 pub(crate) fn quick() -> RetryPolicy {
-    RetryPolicy::exponential().attempts(3).base(Duration::from_millis(1))
+    RetryPolicy::exponential()
+        .attempts(3)
+        .base(Duration::from_millis(1))
 }
 
 /// Counts calls.
@@ -64,13 +71,18 @@ impl Calls {
 /// Registers a handler of [`Order`] that counts.
 pub(crate) fn counting(bus: &Bus) -> Calls {
     let calls = Calls::default();
-    bus.with(calls.clone()).named("count").on(async |calls: Calls, _order: Order| calls.one());
+    bus.with(calls.clone())
+        .named("count")
+        .on(async |calls: Calls, _order: Order| calls.one());
     calls
 }
 
 /// A sound message of [`Order`], as a broker would bring it.
 pub(crate) fn message() -> Message {
-    raw(fields(), Bytes::from_static(br#"{"order":"ord-1","cents":100}"#))
+    raw(
+        fields(),
+        Bytes::from_static(br#"{"order":"ord-1","cents":100}"#),
+    )
 }
 
 /// The raw envelope of [`Order`].
@@ -117,7 +129,9 @@ pub(crate) async fn settled(bus: &Bus) {
 /// A generous limit on what must not hang, on whichever clock the test has.
 pub(crate) async fn within<F: IntoFuture>(future: F) -> F::Output {
     let limit = Duration::from_secs(600);
-    tokio::time::timeout(limit, future.into_future()).await.expect("hangs")
+    tokio::time::timeout(limit, future.into_future())
+        .await
+        .expect("hangs")
 }
 
 /// What the bus's own group has done.
@@ -173,7 +187,11 @@ pub(crate) async fn refused_by(
 /// A sound message is handled after the bad one, in the same lane.
 pub(crate) async fn lives_on(memory: &Memory, bus: &Bus, calls: &Calls) {
     let before = calls.count();
-    put(memory, raw(fields_with(field::ID, "evt-after"), message_body())).await;
+    put(
+        memory,
+        raw(fields_with(field::ID, "evt-after"), message_body()),
+    )
+    .await;
     settled(bus).await;
     assert_eq!(calls.count(), before + 1, "the next event is handled");
 }
@@ -207,7 +225,10 @@ impl Logs {
             .with_writer(lines.clone())
             .with_span_events(tracing_subscriber::fmt::format::FmtSpan::NEW)
             .finish();
-        Self { lines, _guard: tracing::subscriber::set_default(subscriber) }
+        Self {
+            lines,
+            _guard: tracing::subscriber::set_default(subscriber),
+        }
     }
 
     pub(crate) fn text(&self) -> String {
@@ -221,7 +242,11 @@ impl Logs {
 
     /// The lines that contain a text.
     pub(crate) fn with(&self, text: &str) -> Vec<String> {
-        self.text().lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
+        self.text()
+            .lines()
+            .filter(|line| line.contains(text))
+            .map(str::to_owned)
+            .collect()
     }
 }
 

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod bytes;
+mod claims;
 mod closed;
 mod deadlock;
 mod drops;

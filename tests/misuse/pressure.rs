@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use futures::{StreamExt, poll};
 use futures::stream::FuturesUnordered;
+use futures::{StreamExt, poll};
 use serde::{Deserialize, Serialize};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tidings::Event;
 use tidings::memory::Memory;
 use tidings::transport::Transport;
-use tidings::Event;
 use tokio::sync::Semaphore;
 use tokio::task::unconstrained;
 
@@ -24,7 +24,11 @@ static ALLOCATOR: &StatsAlloc<std::alloc::System> = &INSTRUMENTED_SYSTEM;
 struct Tick(u64);
 
 /// In a debug build a million takes most of a minute and 3 GB, so that one makes do with less.
-const EMITS: u64 = if cfg!(debug_assertions) { 200_000 } else { 1_000_000 };
+const EMITS: u64 = if cfg!(debug_assertions) {
+    200_000
+} else {
+    1_000_000
+};
 const QUEUE: u64 = 1_024;
 const WINDOW: u64 = 256;
 
@@ -42,8 +46,9 @@ async fn row_41_emits_far_beyond_the_bounds_wait_and_all_arrive() {
         },
     );
     let region = Region::new(ALLOCATOR);
-    let mut emits: FuturesUnordered<_> =
-        (0..EMITS).map(|number| bus.emit(Tick(number)).into_future()).collect();
+    let mut emits: FuturesUnordered<_> = (0..EMITS)
+        .map(|number| bus.emit(Tick(number)).into_future())
+        .collect();
     let mut published = 0;
     // Polls every one of them and takes those that did not have to wait. Unconstrained, because a
     // million futures in one task would each be told to yield, again and again.
@@ -54,9 +59,16 @@ async fn row_41_emits_far_beyond_the_bounds_wait_and_all_arrive() {
         }
     })
     .await;
-    assert!(published <= QUEUE + WINDOW, "{published} were taken beyond the bounds");
+    assert!(
+        published <= QUEUE + WINDOW,
+        "{published} were taken beyond the bounds"
+    );
     let lag = memory.lag(&group.wire_name()).await.unwrap();
-    assert_eq!(lag[0].behind(), published, "the rest waits outside of the queue");
+    assert_eq!(
+        lag[0].behind(),
+        published,
+        "the rest waits outside of the queue"
+    );
     let held = used(&region) / EMITS as i64;
     assert!(held < 3 * 1024, "{held} bytes per emit that waits");
 
@@ -72,7 +84,10 @@ async fn row_41_emits_far_beyond_the_bounds_wait_and_all_arrive() {
     settled(&bus).await;
     assert_eq!((published, calls.count()), (EMITS, EMITS));
     let stats = group.stats().unwrap();
-    assert_eq!((stats.completed, stats.dead_lettered, stats.unsettled), (EMITS, 0, 0));
+    assert_eq!(
+        (stats.completed, stats.dead_lettered, stats.unsettled),
+        (EMITS, 0, 0)
+    );
     let left = used(&region);
     assert!(left < 32 * 1024 * 1024, "{left} bytes left behind");
 }

@@ -12,26 +12,47 @@ async fn row_14_a_misspelt_key_names_the_nearest_one() {
     for (url, key, meant) in [
         ("memory://?queu=1", "queu", "queue"),
         ("memory://?dead_leters=9", "dead_leters", "dead_letters"),
-        ("memory://?queue=8&max_paylod=9", "max_paylod", "max_payload"),
+        (
+            "memory://?queue=8&max_paylod=9",
+            "max_paylod",
+            "max_payload",
+        ),
     ] {
         let error = Bus::connect("shop", url).await.unwrap_err();
         let problem = &error.problems()[0];
-        assert!(problem.contains(&format!("unknown key {key:?}")), "{problem}");
-        assert!(problem.contains(&format!("did you mean `{meant}`?")), "{problem}");
+        assert!(
+            problem.contains(&format!("unknown key {key:?}")),
+            "{problem}"
+        );
+        assert!(
+            problem.contains(&format!("did you mean `{meant}`?")),
+            "{problem}"
+        );
     }
-    let error = Bus::connect("shop", "memory://?zzz=1&queue=many").await.unwrap_err();
+    let error = Bus::connect("shop", "memory://?zzz=1&queue=many")
+        .await
+        .unwrap_err();
     assert_eq!(error.problems().len(), 2, "all at once: {error}");
-    assert!(!error.problems()[0].contains("did you mean"), "nothing is near: {error}");
+    assert!(
+        !error.problems()[0].contains("did you mean"),
+        "nothing is near: {error}"
+    );
     assert!(error.problems()[1].contains("queue is \"many\""), "{error}");
     let error = Bus::connect("shop", "memry://").await.unwrap_err();
-    assert!(error.problems()[0].contains("did you mean `memory`?"), "{error}");
+    assert!(
+        error.problems()[0].contains("did you mean `memory`?"),
+        "{error}"
+    );
 }
 
 #[test]
 fn row_14_misspelt_keys_of_policies_are_errors() {
     let error = serde_json::from_str::<RetryPolicy>(r#"{"atempts":3}"#).unwrap_err();
     assert!(error.to_string().contains("`atempts`"), "{error}");
-    assert!(error.to_string().contains("`attempts`"), "the valid ones: {error}");
+    assert!(
+        error.to_string().contains("`attempts`"),
+        "the valid ones: {error}"
+    );
     let error = serde_json::from_str::<DedupPolicy>(r#"{"capcity":3}"#).unwrap_err();
     assert!(error.to_string().contains("`capcity`") && error.to_string().contains("`capacity`"));
     let error = serde_json::from_str::<PausePolicy>(r#"{"windw":"3s"}"#).unwrap_err();
@@ -68,7 +89,11 @@ async fn row_15_zeros_of_the_bus_are_refused_all_at_once() {
         "capacity",
         "\"event\" is no JSON pointer",
     ] {
-        let named = error.problems().iter().filter(|problem| problem.contains(expected)).count();
+        let named = error
+            .problems()
+            .iter()
+            .filter(|problem| problem.contains(expected))
+            .count();
         assert_eq!(named, 1, "{expected}: {error}");
     }
 }
@@ -76,8 +101,15 @@ async fn row_15_zeros_of_the_bus_are_refused_all_at_once() {
 #[tokio::test]
 async fn row_15_zeros_of_a_group_are_refused_at_start() {
     let bus = Bus::builder("shop").build().await.unwrap();
-    bus.group("billing").concurrency(0).window(0).window_bytes(0).queue(0).on(async |_: Order| {});
-    bus.group("parked").after_dead_letter(AfterDeadLetter::ParkKey).on(async |_: Order| {});
+    bus.group("billing")
+        .concurrency(0)
+        .window(0)
+        .window_bytes(0)
+        .queue(0)
+        .on(async |_: Order| {});
+    bus.group("parked")
+        .after_dead_letter(AfterDeadLetter::ParkKey)
+        .on(async |_: Order| {});
     let error = bus.start().await.unwrap_err();
     for expected in [
         "group \"shop.billing\": concurrency is 0",
@@ -86,7 +118,13 @@ async fn row_15_zeros_of_a_group_are_refused_at_start() {
         "group \"shop.billing\": queue length is 0",
         "group \"shop.parked\": ParkKey",
     ] {
-        assert!(error.problems().iter().any(|problem| problem.contains(expected)), "{error}");
+        assert!(
+            error
+                .problems()
+                .iter()
+                .any(|problem| problem.contains(expected)),
+            "{error}"
+        );
     }
     // Refused, not half alive: an emit hands the event back.
     let refused = bus.emit(order(1)).await.unwrap_err();
@@ -99,7 +137,10 @@ async fn row_15_zeros_of_the_transport_are_refused_by_build() {
     for (memory, setting) in [
         (Memory::new().queue(0), "queue is 0"),
         (Memory::new().dead_letters(0), "dead_letters is 0"),
-        (Memory::new().publish_deadline(Duration::ZERO), "publish_deadline is 0"),
+        (
+            Memory::new().publish_deadline(Duration::ZERO),
+            "publish_deadline is 0",
+        ),
     ] {
         let bus = Bus::builder("shop").transport(memory).build().await;
         let told = match bus {
@@ -112,7 +153,9 @@ async fn row_15_zeros_of_the_transport_are_refused_by_build() {
         };
         assert!(told.contains(setting), "{told}");
     }
-    let error = Bus::connect("shop", "memory://?queue=0&spill=0").await.unwrap_err();
+    let error = Bus::connect("shop", "memory://?queue=0&spill=0")
+        .await
+        .unwrap_err();
     assert!(error.problems()[0].contains("queue is 0"), "{error}");
 }
 
@@ -121,7 +164,11 @@ async fn row_17_dedup_shorter_than_the_retry_horizon_is_refused_with_both_number
     let bus = Bus::builder("shop").build().await.unwrap();
     bus.group("billing")
         .deadline(Duration::from_secs(60))
-        .retry(RetryPolicy::exponential().attempts(20).cap(Duration::from_secs(60)))
+        .retry(
+            RetryPolicy::exponential()
+                .attempts(20)
+                .cap(Duration::from_secs(60)),
+        )
         .dedup(DedupPolicy::default().window(Duration::from_secs(90)))
         .on(async |_: Order| {});
     let error = bus.start().await.unwrap_err();
@@ -131,7 +178,11 @@ async fn row_17_dedup_shorter_than_the_retry_horizon_is_refused_with_both_number
     assert!(problem.contains("1842300ms"), "{problem}");
     let long = Bus::builder("shop")
         .deadline(Duration::from_secs(60))
-        .retry(RetryPolicy::exponential().attempts(20).cap(Duration::from_secs(60)))
+        .retry(
+            RetryPolicy::exponential()
+                .attempts(20)
+                .cap(Duration::from_secs(60)),
+        )
         .dedup(DedupPolicy::default().window(Duration::from_secs(7_200)))
         .build()
         .await

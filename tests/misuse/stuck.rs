@@ -19,8 +19,7 @@ use crate::kit::{
 
 #[tokio::test(start_paused = true)]
 async fn row_68_a_handler_that_never_returns_is_cancelled_at_its_deadline() {
-    let (_, bus) =
-        shop_with(Memory::new(), |bus| bus.deadline(Duration::from_secs(7))).await;
+    let (_, bus) = shop_with(Memory::new(), |bus| bus.deadline(Duration::from_secs(7))).await;
     let (calls, dropped) = (Calls::default(), Calls::default());
     struct OnDrop(Calls);
     impl Drop for OnDrop {
@@ -42,11 +41,25 @@ async fn row_68_a_handler_that_never_returns_is_cancelled_at_its_deadline() {
     bus.emit(order(2)).key("ord-1").await.unwrap();
     settled(&bus).await;
     let letters = dead(&bus).await;
-    assert_eq!((letters[0].reason(), letters[0].attempts()), ("timed_out", 3));
-    assert!(letters[0].error().contains("deadline of 7s"), "{}", letters[0].error());
-    assert_eq!((dropped.count(), calls.count()), (3, 1), "each future is dropped, the key goes on");
+    assert_eq!(
+        (letters[0].reason(), letters[0].attempts()),
+        ("timed_out", 3)
+    );
+    assert!(
+        letters[0].error().contains("deadline of 7s"),
+        "{}",
+        letters[0].error()
+    );
+    assert_eq!(
+        (dropped.count(), calls.count()),
+        (3, 1),
+        "each future is dropped, the key goes on"
+    );
     let took = started.elapsed();
-    assert!((Duration::from_secs(21)..Duration::from_secs(22)).contains(&took), "{took:?}");
+    assert!(
+        (Duration::from_secs(21)..Duration::from_secs(22)).contains(&took),
+        "{took:?}"
+    );
     assert_conserved(&bus, 2);
     bus.shutdown().await.unwrap();
 }
@@ -66,17 +79,21 @@ async fn blocks(after_an_await: bool) {
     let reported = Arc::new(AtomicBool::new(false));
     let group = bus.group("blocking");
     let calls = Calls::default();
-    group.with((reported.clone(), calls.clone(), after_an_await)).named("spins").on(
-        async |(reported, calls, after_an_await): (Arc<AtomicBool>, Calls, bool), order: Order| {
-            if order.order == "ord-1" {
-                if after_an_await {
-                    tokio::task::yield_now().await;
+    group
+        .with((reported.clone(), calls.clone(), after_an_await))
+        .named("spins")
+        .on(
+            async |(reported, calls, after_an_await): (Arc<AtomicBool>, Calls, bool),
+                   order: Order| {
+                if order.order == "ord-1" {
+                    if after_an_await {
+                        tokio::task::yield_now().await;
+                    }
+                    block_until(&reported);
                 }
-                block_until(&reported);
-            }
-            calls.one();
-        },
-    );
+                calls.one();
+            },
+        );
     let watcher = std::thread::spawn({
         let (lines, reported) = (logs.lines(), reported.clone());
         move || {
@@ -98,8 +115,16 @@ async fn blocks(after_an_await: bool) {
     assert!(took < Duration::from_secs(6), "{took:?}");
     let report = &logs.with("group does not run")[0];
     assert!(report.contains("ERROR"), "{report}");
-    assert!(report.contains("group=shop.blocking") && report.contains("spins"), "{report}");
-    assert_eq!(logs.with("group does not run").len(), 1, "once: {}", logs.text());
+    assert!(
+        report.contains("group=shop.blocking") && report.contains("spins"),
+        "{report}"
+    );
+    assert_eq!(
+        logs.with("group does not run").len(),
+        1,
+        "once: {}",
+        logs.text()
+    );
     assert_eq!(calls.count(), 2, "and nothing is lost");
     let stats = group.stats().unwrap();
     assert_eq!((stats.completed, stats.unsettled), (2, 0));
@@ -126,10 +151,11 @@ struct Echo {
 async fn row_71_an_event_that_emits_itself_for_ever_ends_at_the_hop_limit() {
     let (_, bus) = shop_with(Memory::new(), |bus| bus.max_hops(10)).await;
     let calls = Calls::default();
-    bus.with((bus.clone(), calls.clone())).on(async |(bus, calls): (Bus, Calls), echo: Echo| {
-        calls.one();
-        bus.emit(echo).await.map(drop)
-    });
+    bus.with((bus.clone(), calls.clone()))
+        .on(async |(bus, calls): (Bus, Calls), echo: Echo| {
+            calls.one();
+            bus.emit(echo).await.map(drop)
+        });
     for story in 0..3 {
         bus.emit(Echo { story }).await.unwrap();
     }
@@ -139,8 +165,16 @@ async fn row_71_an_event_that_emits_itself_for_ever_ends_at_the_hop_limit() {
     assert_eq!(letters.len(), 3);
     for letter in &letters {
         assert_eq!((letter.reason(), letter.attempts()), ("hop_limit", 0));
-        assert!(letter.error().contains("10 handlers in a row"), "{}", letter.error());
-        assert!(letter.error().contains("the limit is 10"), "{}", letter.error());
+        assert!(
+            letter.error().contains("10 handlers in a row"),
+            "{}",
+            letter.error()
+        );
+        assert!(
+            letter.error().contains("the limit is 10"),
+            "{}",
+            letter.error()
+        );
     }
     assert_conserved(&bus, 3 * 11);
     assert!(bus.shutdown().await.unwrap().is_clean());
@@ -150,10 +184,11 @@ async fn row_71_an_event_that_emits_itself_for_ever_ends_at_the_hop_limit() {
 async fn row_71_the_default_limit_is_64() {
     let (_, bus) = shop().await;
     let calls = Calls::default();
-    bus.with((bus.clone(), calls.clone())).on(async |(bus, calls): (Bus, Calls), echo: Echo| {
-        calls.one();
-        bus.emit(echo).await.map(drop)
-    });
+    bus.with((bus.clone(), calls.clone()))
+        .on(async |(bus, calls): (Bus, Calls), echo: Echo| {
+            calls.one();
+            bus.emit(echo).await.map(drop)
+        });
     bus.emit(Echo { story: 1 }).await.unwrap();
     settled(&bus).await;
     assert_eq!(calls.count(), 64);
@@ -170,12 +205,19 @@ async fn row_71_a_listener_that_emits_what_it_hears_ends_at_the_same_limit() {
         calls.one();
         if let Err(error) = bus.try_emit(echo.clone()) {
             assert!(error.is_not_published());
-            assert!(error.reason().to_string().contains("the limit is 10"), "{error:?}");
+            assert!(
+                error.reason().to_string().contains("the limit is 10"),
+                "{error:?}"
+            );
             refused.one();
         }
     });
     bus.emit(Echo { story: 1 }).await.unwrap();
-    assert_eq!((calls.count(), refused.count()), (10, 1), "the last one is told");
+    assert_eq!(
+        (calls.count(), refused.count()),
+        (10, 1),
+        "the last one is told"
+    );
 }
 
 fn topology() -> GroupTopology {
@@ -190,8 +232,21 @@ fn topology() -> GroupTopology {
 }
 
 fn subscribe(mode: Mode) -> Subscribe {
-    let GroupTopology { name, topics, start, ordered, .. } = topology();
-    Subscribe { group: name, topics, start, mode, window: 8, ordered }
+    let GroupTopology {
+        name,
+        topics,
+        start,
+        ordered,
+        ..
+    } = topology();
+    Subscribe {
+        group: name,
+        topics,
+        start,
+        mode,
+        window: 8,
+        ordered,
+    }
 }
 
 /// To settle twice is not possible by type (see the UI test); to settle late has no effect.
@@ -206,7 +261,10 @@ async fn row_72_a_late_settle_has_no_effect_and_is_counted() {
     // Taken over before it was handed over: giving it back comes too late.
     batch.remove(0).release();
     assert_eq!(memory.counts().late, 1);
-    assert_eq!(memory.lag(&Name::from_static("other")).await.unwrap()[0].behind(), 0);
+    assert_eq!(
+        memory.lag(&Name::from_static("other")).await.unwrap()[0].behind(),
+        0
+    );
 }
 
 /// What a consumer held when it was closed is its group's again; an ack of it still counts once.
@@ -217,29 +275,47 @@ async fn row_72_a_release_after_the_consumer_is_gone_loses_nothing() {
     for _ in 0..2 {
         put(&memory, message()).await;
     }
-    let mut consumer = memory.subscribe(subscribe(Mode::AtLeastOnce)).await.unwrap();
+    let mut consumer = memory
+        .subscribe(subscribe(Mode::AtLeastOnce))
+        .await
+        .unwrap();
     let mut batch = Vec::new();
     consumer.receive(8, &mut batch).await.unwrap();
     drop(consumer);
     batch.pop().unwrap().release();
     batch.pop().unwrap().ack();
-    let mut next = memory.subscribe(subscribe(Mode::AtLeastOnce)).await.unwrap();
+    let mut next = memory
+        .subscribe(subscribe(Mode::AtLeastOnce))
+        .await
+        .unwrap();
     within(next.receive(8, &mut batch)).await.unwrap();
-    assert_eq!((batch.len(), batch[0].origination.attempt), (1, 2), "it comes again, once");
+    assert_eq!(
+        (batch.len(), batch[0].origination.attempt),
+        (1, 2),
+        "it comes again, once"
+    );
     batch.remove(0).ack();
-    assert_eq!(memory.lag(&Name::from_static("other")).await.unwrap()[0].behind(), 0);
+    assert_eq!(
+        memory.lag(&Name::from_static("other")).await.unwrap()[0].behind(),
+        0
+    );
 }
 
 /// A handler that is dropped at the drain deadline settles nothing afterwards.
 #[tokio::test(start_paused = true)]
 async fn row_72_a_handler_that_outlives_the_shutdown_is_abandoned_and_reported() {
-    let (_, bus) = shop_with(Memory::new(), |bus| bus.drain(Duration::from_secs(2)).retry(quick())).await;
+    let (_, bus) = shop_with(Memory::new(), |bus| {
+        bus.drain(Duration::from_secs(2)).retry(quick())
+    })
+    .await;
     let calls = counting(&bus);
     let (send, mut seen) = mpsc::channel(8);
-    bus.group("slow").with(send).on(async |send: mpsc::Sender<_>, order: Delivery<Order>| {
-        send.send(order.attempt()).await.unwrap();
-        std::future::pending::<()>().await;
-    });
+    bus.group("slow")
+        .with(send)
+        .on(async |send: mpsc::Sender<_>, order: Delivery<Order>| {
+            send.send(order.attempt()).await.unwrap();
+            std::future::pending::<()>().await;
+        });
     bus.emit(order(1)).await.unwrap();
     within(seen.recv()).await.unwrap();
     let error = within(bus.shutdown()).await.unwrap_err();

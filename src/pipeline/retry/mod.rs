@@ -30,6 +30,10 @@ pub(crate) use attempts::{Attempts, GivenUp, Next};
 /// it says and uses up none, until those waits would pass `rate_limited_total`. Permanent
 /// errors are never retried. While an event waits its key waits with it.
 ///
+/// An event that was delivered before, because a process ended with it in its hands, has used up
+/// one attempt for each time, but is tried once more at least; after 100 deliveries beyond
+/// `attempts` it is dead-lettered as `crash_loop` without being tried.
+///
 /// ```
 /// use std::time::Duration;
 /// use tidings::RetryPolicy;

@@ -8,7 +8,8 @@ use crate::workspace::Workspace;
 
 /// Distinct crates in a user's build with default features stay below this.
 const CRATES: usize = 70;
-/// Lines of the crate that a transport implements stay below this.
+/// Lines of code of the crate that a transport implements stay below this; its docs, which say
+/// what every transport must keep, are not counted.
 const CONTRACT_LINES: usize = 1_500;
 const CONTRACT: &str = "transports/spi/src";
 
@@ -48,14 +49,14 @@ pub(crate) fn contract_lines(workspace: &Workspace) -> Result<String> {
         }
     }
     let Lines { all, code } = lines;
-    if all >= CONTRACT_LINES {
+    if code >= CONTRACT_LINES {
         bail!(
-            "{CONTRACT} has {all} lines ({code} of code), {CONTRACT_LINES} or more are too many: \
+            "{CONTRACT} has {code} lines of code ({all} with docs), {CONTRACT_LINES} or more are too many: \
              move what not every transport needs to its one user"
         );
     }
     Ok(format!(
-        "{CONTRACT}: {all} lines ({code} of code, under {CONTRACT_LINES})"
+        "{CONTRACT}: {code} lines of code, under {CONTRACT_LINES} ({all} with docs)"
     ))
 }
 
