@@ -109,9 +109,7 @@ pub use emit::{
 };
 #[doc(hidden)]
 pub use event::private as __private;
-pub use event::{
-    Body, DecodeError, DecodeErrorKind, Event, KeyPart, Lineage, LineageError,
-};
+pub use event::{Body, DecodeError, DecodeErrorKind, Event, KeyPart, Lineage, LineageError};
 pub use handler::{
     AnyEvent, AnyHandler, BoxError, Class, Delivery, EventArg, Failure, Handler, HandlerWith,
     IntoOutcome, Listener, Outcome, permanent, rate_limited,

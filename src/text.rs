@@ -57,7 +57,8 @@ pub(crate) fn safe(text: &str) -> String {
         }
     }
     if out.0.len() > MAX_ERROR {
-        out.0.truncate(floor_char_boundary(&out.0, MAX_ERROR - '…'.len_utf8()));
+        out.0
+            .truncate(floor_char_boundary(&out.0, MAX_ERROR - '…'.len_utf8()));
         out.0.push('…');
     }
     out.0
@@ -92,15 +93,18 @@ fn needs_escape(c: char) -> bool {
 
 /// Masks what looks like a credential: the user info of a URL, and values named like secrets.
 fn redact(text: &str) -> String {
-    const NAMES: [&str; 7] =
-        ["password", "passwd", "pwd", "secret", "token", "api_key", "apikey"];
+    const NAMES: [&str; 7] = [
+        "password", "passwd", "pwd", "secret", "token", "api_key", "apikey",
+    ];
     const SCHEMES: [&str; 2] = ["bearer ", "basic "];
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while !rest.is_empty() {
         if let Some(after) = rest.strip_prefix("://") {
             out.push_str("://");
-            let end = after.find(|c: char| c == '/' || c.is_whitespace()).unwrap_or(after.len());
+            let end = after
+                .find(|c: char| c == '/' || c.is_whitespace())
+                .unwrap_or(after.len());
             rest = after;
             if let Some(at) = after[..end].rfind('@') {
                 out.push_str("***@");
@@ -109,7 +113,8 @@ fn redact(text: &str) -> String {
             continue;
         }
         let begins_with = |name: &&str| {
-            rest.get(..name.len()).is_some_and(|head| head.eq_ignore_ascii_case(name))
+            rest.get(..name.len())
+                .is_some_and(|head| head.eq_ignore_ascii_case(name))
         };
         // `Authorization: Bearer …`
         if let Some(scheme) = SCHEMES.iter().find(|scheme| begins_with(scheme)) {
@@ -151,7 +156,10 @@ fn floor_char_boundary(text: &str, at: usize) -> usize {
     if at >= text.len() {
         return text.len();
     }
-    (0..=at).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
+    (0..=at)
+        .rev()
+        .find(|&at| text.is_char_boundary(at))
+        .unwrap_or(0)
 }
 
 /// A string that refuses to grow far beyond the bound.
@@ -176,24 +184,32 @@ mod tests {
     #[test]
     fn error_text_is_cut_escaped_and_redacted() {
         let huge = safe(&"x".repeat(10_000_000));
-        assert!(huge.len() <= MAX_ERROR && huge.ends_with('…'), "{}", huge.len());
-        assert_eq!(safe("a\r\nb\u{1b}[31m\u{202e}"), "a\\u{d}\\u{a}b\\u{1b}[31m\\u{202e}");
+        assert!(
+            huge.len() <= MAX_ERROR && huge.ends_with('…'),
+            "{}",
+            huge.len()
+        );
+        assert_eq!(
+            safe("a\r\nb\u{1b}[31m\u{202e}"),
+            "a\\u{d}\\u{a}b\\u{1b}[31m\\u{202e}"
+        );
         assert_eq!(safe("at amqp://bob:hunter2@host/x"), "at amqp://***@host/x");
         assert_eq!(safe("password=hunter2 left"), "password=*** left");
         assert_eq!(safe("{\"token\": \"abc\"}"), "{\"token=***\"}");
         assert_eq!(safe("password wrong"), "password wrong");
-        assert_eq!(safe("Authorization: Bearer abc, next"), "Authorization: Bearer ***, next");
+        assert_eq!(
+            safe("Authorization: Bearer abc, next"),
+            "Authorization: Bearer ***, next"
+        );
         assert_eq!(Escaped("a\nb").to_string(), "a\\u{a}b");
     }
 
     #[test]
     fn a_chain_shows_every_level_once() {
         let error = std::io::Error::other("inner");
-        let outer = tidings_transport::TransportError::new(
-            tidings_transport::ErrorKind::Other,
-            "outer",
-        )
-        .with_source(error);
+        let outer =
+            tidings_transport::TransportError::new(tidings_transport::ErrorKind::Other, "outer")
+                .with_source(error);
         assert_eq!(chain(&outer), "outer: inner");
     }
 }

@@ -15,7 +15,11 @@ type Run = Box<dyn FnMut(u64) -> Duration>;
 
 impl Case {
     pub(crate) fn new(name: impl Into<String>, run: impl FnMut(u64) -> Duration + 'static) -> Self {
-        Self { name: name.into(), limit: None, run: Box::new(run) }
+        Self {
+            name: name.into(),
+            limit: None,
+            run: Box::new(run),
+        }
     }
 
     /// Compares it with another case.
@@ -53,12 +57,22 @@ impl Measured {
 
     /// The median of the ratios of each round: what disturbed a round disturbed both.
     pub(crate) fn ratio_to(&self, limit: &Self) -> f64 {
-        median(self.rounds.iter().zip(&limit.rounds).map(|(this, limit)| this / limit))
+        median(
+            self.rounds
+                .iter()
+                .zip(&limit.rounds)
+                .map(|(this, limit)| this / limit),
+        )
     }
 
     /// The median of the differences of each round.
     pub(crate) fn beyond(&self, limit: &Self) -> f64 {
-        median(self.rounds.iter().zip(&limit.rounds).map(|(this, limit)| this - limit))
+        median(
+            self.rounds
+                .iter()
+                .zip(&limit.rounds)
+                .map(|(this, limit)| this - limit),
+        )
     }
 }
 
@@ -75,8 +89,10 @@ pub(crate) fn keep(cases: &mut Vec<Case>, text: &str) {
 
 /// Runs every case once per round, round after round.
 pub(crate) fn run(cases: &mut [Case], settings: Settings) -> Vec<Measured> {
-    let counts: Vec<u64> =
-        cases.iter_mut().map(|case| calibrate(&mut case.run, settings.slice)).collect();
+    let counts: Vec<u64> = cases
+        .iter_mut()
+        .map(|case| calibrate(&mut case.run, settings.slice))
+        .collect();
     let mut measured: Vec<Measured> = cases
         .iter()
         .map(|case| Measured {
@@ -135,10 +151,18 @@ mod tests {
 
     #[test]
     fn every_round_runs_every_case_once() {
-        let case = |name: &str, nanos| Case::new(name, move |count| Duration::from_nanos(count * nanos));
-        let mut cases = vec![case("slow", 20).against("fast"), case("fast", 10), case("other", 1)];
+        let case =
+            |name: &str, nanos| Case::new(name, move |count| Duration::from_nanos(count * nanos));
+        let mut cases = vec![
+            case("slow", 20).against("fast"),
+            case("fast", 10),
+            case("other", 1),
+        ];
         keep(&mut cases, "slow");
-        let settings = Settings { rounds: 3, slice: Duration::from_micros(50) };
+        let settings = Settings {
+            rounds: 3,
+            slice: Duration::from_micros(50),
+        };
         let measured = run(&mut cases, settings);
         assert_eq!(measured.len(), 2);
         assert!(measured.iter().all(|measured| measured.rounds.len() == 3));

@@ -31,7 +31,10 @@ pub(crate) struct Verdict {
 
 /// All goals whose cases were measured, in order.
 pub(crate) fn verdicts(measured: &[Measured]) -> Vec<Verdict> {
-    all().iter().filter_map(|goal| goal.verdict(measured)).collect()
+    all()
+        .iter()
+        .filter_map(|goal| goal.verdict(measured))
+        .collect()
 }
 
 impl Goal {
@@ -45,29 +48,63 @@ impl Goal {
             }
             Bound::Rate(least) => {
                 let rate = limit.ratio_to(case);
-                (format!("≥ {least}× the rate"), format!("{rate:.2}×"), rate >= least)
+                (
+                    format!("≥ {least}× the rate"),
+                    format!("{rate:.2}×"),
+                    rate >= least,
+                )
             }
             Bound::Nanos(most) => {
                 let nanos = case.beyond(limit);
-                (format!("≤ {most} ns more"), format!("{nanos:+.2} ns"), nanos <= most)
+                (
+                    format!("≤ {most} ns more"),
+                    format!("{nanos:+.2} ns"),
+                    nanos <= most,
+                )
             }
         };
         let what = format!("{} against {}", self.case, self.limit);
-        Some(Verdict { id: self.id, what, wanted, measured: value, met })
+        Some(Verdict {
+            id: self.id,
+            what,
+            wanted,
+            measured: value,
+            met,
+        })
     }
 }
 
 fn all() -> Vec<Goal> {
     let mut goals = Vec::new();
     let mut goal = |id, case: &str, limit: &str, bound| {
-        goals.push(Goal { id, case: case.into(), limit: limit.into(), bound });
+        goals.push(Goal {
+            id,
+            case: case.into(),
+            limit: limit.into(),
+            bound,
+        });
     };
     for (listeners, most) in [(1, 3.0), (3, 1.6), (10, 1.3)] {
-        goal("G1", &name::handle(listeners), &name::raw(listeners), Bound::Times(most));
+        goal(
+            "G1",
+            &name::handle(listeners),
+            &name::raw(listeners),
+            Bound::Times(most),
+        );
     }
     for (listeners, try_emit, emit) in [(1, 7.0, 11.0), (10, 1.5, 1.5)] {
-        goal("G2", &name::try_emit(listeners), &name::raw(listeners), Bound::Times(try_emit));
-        goal("G2", &name::emit(listeners), &name::raw(listeners), Bound::Times(emit));
+        goal(
+            "G2",
+            &name::try_emit(listeners),
+            &name::raw(listeners),
+            Bound::Times(try_emit),
+        );
+        goal(
+            "G2",
+            &name::emit(listeners),
+            &name::raw(listeners),
+            Bound::Times(emit),
+        );
     }
     goal("G4", name::TWO_THREADS, &name::handle(1), Bound::Times(1.3));
     for case in [name::UNUSED_TAP, name::UNUSED_LAYER] {

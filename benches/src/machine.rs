@@ -4,10 +4,12 @@ use std::process::Command;
 
 /// The processor's name, or what kind it is.
 pub(crate) fn processor() -> String {
-    let named = std::fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("model name"))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
-    });
+    let named = std::fs::read_to_string("/proc/cpuinfo")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find(|line| line.starts_with("model name"))?;
+            Some(line.split_once(':')?.1.trim().to_owned())
+        });
     named.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
@@ -24,8 +26,7 @@ pub(crate) fn system() -> &'static str {
 /// The compiler's version.
 pub(crate) fn compiler() -> String {
     let asked = Command::new("rustc").arg("--version").output().ok();
-    asked.and_then(|output| String::from_utf8(output.stdout).ok()).map_or_else(
-        || String::from("unknown"),
-        |text| text.trim().to_owned(),
-    )
+    asked
+        .and_then(|output| String::from_utf8(output.stdout).ok())
+        .map_or_else(|| String::from("unknown"), |text| text.trim().to_owned())
 }

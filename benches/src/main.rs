@@ -21,7 +21,10 @@ use driver::Settings;
 
 /// What the benchmarks take.
 #[derive(Debug, Parser)]
-#[command(name = "tidings-bench", about = "Measures tidings beside the raw limits")]
+#[command(
+    name = "tidings-bench",
+    about = "Measures tidings beside the raw limits"
+)]
 struct Args {
     /// Run every case for a moment only: shows that the benchmarks work, measures nothing.
     #[arg(long)]
@@ -43,8 +46,14 @@ struct Args {
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
     let settings = match args.smoke {
-        true => Settings { rounds: 1, slice: Duration::from_micros(100) },
-        false => Settings { rounds: args.rounds.max(1), slice: Duration::from_micros(args.slice) },
+        true => Settings {
+            rounds: 1,
+            slice: Duration::from_micros(100),
+        },
+        false => Settings {
+            rounds: args.rounds.max(1),
+            slice: Duration::from_micros(args.slice),
+        },
     };
     let mut cases = cases::all()?;
     if let Some(only) = &args.only {
@@ -55,7 +64,9 @@ fn main() -> Result<ExitCode> {
         true => format!("{} cases ran; nothing was measured\n", measured.len()),
         false => report::text(&measured),
     };
-    std::io::stdout().write_all(text.as_bytes()).context("writing the results")?;
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("writing the results")?;
     if let Some(path) = args.write {
         let page = report::page(&measured, settings);
         std::fs::write(&path, page).with_context(|| format!("writing {}", path.display()))?;

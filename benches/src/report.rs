@@ -9,12 +9,20 @@ use crate::machine;
 /// For a terminal.
 pub(crate) fn text(measured: &[Measured]) -> String {
     let mut text = String::new();
-    let width = measured.iter().map(|case| case.name.chars().count()).max().unwrap_or(0);
-    let head = format!("{:width$}  {:>9}  {:>9}  ratio to its limit", "case", "median ns", "min ns");
+    let width = measured
+        .iter()
+        .map(|case| case.name.chars().count())
+        .max()
+        .unwrap_or(0);
+    let head = format!(
+        "{:width$}  {:>9}  {:>9}  ratio to its limit",
+        "case", "median ns", "min ns"
+    );
     push(&mut text, &head);
     for case in measured {
-        let against = against(case, measured)
-            .map_or_else(String::new, |(ratio, limit)| format!("{ratio:>6.2}× of {limit}"));
+        let against = against(case, measured).map_or_else(String::new, |(ratio, limit)| {
+            format!("{ratio:>6.2}× of {limit}")
+        });
         let line = format!(
             "{:width$}  {:>9.2}  {:>9.2}  {against}",
             case.name,
@@ -24,9 +32,19 @@ pub(crate) fn text(measured: &[Measured]) -> String {
         push(&mut text, line.trim_end());
     }
     push(&mut text, "");
-    for Verdict { id, what, wanted, measured, met } in verdicts(measured) {
+    for Verdict {
+        id,
+        what,
+        wanted,
+        measured,
+        met,
+    } in verdicts(measured)
+    {
         let word = if met { "pass" } else { "MISS" };
-        push(&mut text, &format!("{word}  {id:<3}  {measured:>9}  (goal {wanted})  {what}"));
+        push(
+            &mut text,
+            &format!("{word}  {id:<3}  {measured:>9}  (goal {wanted})  {what}"),
+        );
     }
     text
 }
@@ -46,7 +64,10 @@ pub(crate) fn page(measured: &[Measured], settings: Settings) -> String {
             settings.slice,
         ),
     );
-    push(&mut page, "| case | median | min | ratio | its limit |\n|---|---|---|---|---|");
+    push(
+        &mut page,
+        "| case | median | min | ratio | its limit |\n|---|---|---|---|---|",
+    );
     for case in measured {
         let (ratio, limit) = against(case, measured).map_or_else(
             || (String::new(), ""),
@@ -62,10 +83,23 @@ pub(crate) fn page(measured: &[Measured], settings: Settings) -> String {
             ),
         );
     }
-    push(&mut page, "\n## Goals\n\n| goal | what | wanted | measured | |\n|---|---|---|---|---|");
-    for Verdict { id, what, wanted, measured, met } in verdicts(measured) {
+    push(
+        &mut page,
+        "\n## Goals\n\n| goal | what | wanted | measured | |\n|---|---|---|---|---|",
+    );
+    for Verdict {
+        id,
+        what,
+        wanted,
+        measured,
+        met,
+    } in verdicts(measured)
+    {
         let word = if met { "met" } else { "**missed**" };
-        push(&mut page, &format!("| {id} | {what} | {wanted} | {measured} | {word} |"));
+        push(
+            &mut page,
+            &format!("| {id} | {what} | {wanted} | {measured} | {word} |"),
+        );
     }
     page
 }

@@ -190,7 +190,10 @@ impl BusBuilder {
             return Err(BuildError::listed(problems));
         };
         // Nothing to declare yet: this checks the transport's settings and connects it.
-        let nothing = Topology { declare: self.config.declare, ..Topology::default() };
+        let nothing = Topology {
+            declare: self.config.declare,
+            ..Topology::default()
+        };
         transport.declare(&nothing).await?;
         let core = Arc::new(BusCore {
             id: next_bus(),

@@ -41,10 +41,14 @@ impl BusConfig {
     pub(crate) fn check(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         if self.drain.is_zero() {
-            wrong.push(String::from("drain deadline is 0 s: give handlers at least a moment"));
+            wrong.push(String::from(
+                "drain deadline is 0 s: give handlers at least a moment",
+            ));
         }
         if self.max_hops == 0 {
-            wrong.push(String::from("max hops is 0: no event could ever be handled; use 1 or more"));
+            wrong.push(String::from(
+                "max hops is 0: no event could ever be handled; use 1 or more",
+            ));
         }
         wrong
     }
@@ -70,7 +74,12 @@ impl Mapping {
     /// let mapping = Mapping::new("orders", "/event", "/data").id("/data/orderId");
     /// ```
     pub fn new(topic: impl Into<Name>, event: impl Into<String>, data: impl Into<String>) -> Self {
-        Self { topic: topic.into(), event: event.into(), data: data.into(), id: None }
+        Self {
+            topic: topic.into(),
+            event: event.into(),
+            data: data.into(),
+            id: None,
+        }
     }
 
     /// Where the event's id is; without it the id is the record's place in its topic.
@@ -86,7 +95,10 @@ impl Mapping {
             .flatten()
             .filter(|pointer| !pointer.is_empty() && !pointer.starts_with('/'))
             .map(|pointer| {
-                format!("mapping of topic {:?}: {pointer:?} is no JSON pointer: begin it with /", self.topic)
+                format!(
+                    "mapping of topic {:?}: {pointer:?} is no JSON pointer: begin it with /",
+                    self.topic
+                )
             })
             .collect()
     }
@@ -101,11 +113,16 @@ impl Mapping {
     ) -> Result<(Envelope, Bytes), DecodeError> {
         let value: serde_json::Value = crate::codec::json::from_slice(body)?;
         let text = |pointer: &str| {
-            value.pointer(pointer).and_then(serde_json::Value::as_str).map(str::to_owned)
+            value
+                .pointer(pointer)
+                .and_then(serde_json::Value::as_str)
+                .map(str::to_owned)
         };
         let missing = |pointer: &str| DecodeError::unmapped(&self.topic, pointer);
         let name = text(&self.event).ok_or_else(|| missing(&self.event))?;
-        let data = value.pointer(&self.data).ok_or_else(|| missing(&self.data))?;
+        let data = value
+            .pointer(&self.data)
+            .ok_or_else(|| missing(&self.data))?;
         let data = crate::codec::json::to_bytes(data).map_err(DecodeError::from)?;
         let id = match &self.id {
             Some(pointer) => EventId::from(text(pointer).ok_or_else(|| missing(pointer))?),
@@ -199,7 +216,9 @@ impl GroupSettings {
         zero("window bytes", self.window_bytes == 0);
         zero("queue length", self.queue == Some(0));
         if self.deadline.is_zero() {
-            wrong.push(String::from("deadline is 0 s: no attempt could succeed; use 1 ms or more"));
+            wrong.push(String::from(
+                "deadline is 0 s: no attempt could succeed; use 1 ms or more",
+            ));
         }
         wrong.extend(self.retry.check().err().into_iter().flatten());
         wrong.extend(self.dedup.check().err().into_iter().flatten());
@@ -212,7 +231,10 @@ impl GroupSettings {
         if !self.dedup.is_off() && wrong.is_empty() {
             wrong.extend(self.dedup.check_covers(self.horizon()).err());
         }
-        wrong.into_iter().map(|text| format!("group {group:?}: {text}")).collect()
+        wrong
+            .into_iter()
+            .map(|text| format!("group {group:?}: {text}"))
+            .collect()
     }
 
     /// What they ask for and the transport lacks, where the bus cannot do it instead (house
@@ -234,7 +256,10 @@ impl GroupSettings {
                 "transport {system} keeps no history to start in: leave `start_at` out, or use a transport that can replay"
             ));
         }
-        wrong.into_iter().map(|text| format!("group {group:?}: {text}")).collect()
+        wrong
+            .into_iter()
+            .map(|text| format!("group {group:?}: {text}"))
+            .collect()
     }
 
     /// How long after its first attempt an event may be tried again.

@@ -8,8 +8,8 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio_util::sync::CancellationToken;
 
-use super::config::BusConfig;
 use super::GroupSettings;
+use super::config::BusConfig;
 use crate::clock::Clock;
 use crate::codec::Codec;
 use crate::emit::Completions;
@@ -81,7 +81,10 @@ impl Idle {
 
     /// Begins to watch; from now on changes are told.
     pub(crate) fn watch(&self) -> Watch<'_> {
-        Watch { _waiting: Waiting::new(&self.waiting), changed: &self.changed }
+        Watch {
+            _waiting: Waiting::new(&self.waiting),
+            changed: &self.changed,
+        }
     }
 }
 
@@ -140,7 +143,11 @@ impl GroupSettings {
     /// Lets the group's classifiers look at an error, in the order they were added. They are the
     /// user's code: one that panics leaves the class as it is.
     pub(crate) fn reclassify(&self, failure: &mut Failure) {
-        let classify = || self.classifiers.iter().find_map(|classify| classify(failure));
+        let classify = || {
+            self.classifiers
+                .iter()
+                .find_map(|classify| classify(failure))
+        };
         match catch_unwind(AssertUnwindSafe(classify)) {
             Ok(Some(class)) => failure.reclassify(class),
             Ok(None) => {}

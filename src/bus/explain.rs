@@ -12,19 +12,30 @@ impl Bus {
     pub fn explain(&self) -> Explain {
         let core = self.core();
         let mut lines = Vec::new();
-        let (able, unable): (Vec<_>, Vec<_>) =
-            Capability::ALL.into_iter().partition(|each| core.capabilities.has(*each));
+        let (able, unable): (Vec<_>, Vec<_>) = Capability::ALL
+            .into_iter()
+            .partition(|each| core.capabilities.has(*each));
         let list = |all: Vec<Capability>| {
-            all.iter().map(Capability::to_string).collect::<Vec<_>>().join(", ")
+            all.iter()
+                .map(Capability::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
         };
         lines.push(format!("transport can: {}", list(able)));
-        lines.push(format!("transport cannot: {} (refused where asked for)", list(unable)));
+        lines.push(format!(
+            "transport cannot: {} (refused where asked for)",
+            list(unable)
+        ));
         lines.push(String::from(
             "the bus does itself: dedup, order per key in the process, retry, dead letters",
         ));
         for group in self.registry().groups() {
             let settings = &group.core.settings;
-            let stopped = if group.core.counters.stats().stopped { ", stopped" } else { "" };
+            let stopped = if group.core.counters.stats().stopped {
+                ", stopped"
+            } else {
+                ""
+            };
             lines.push(format!(
                 "group {}: concurrency {}, window {}, {} attempts, deadline {:?}, {}, dead letters in {}{stopped}",
                 group.core.name,
@@ -79,8 +90,16 @@ impl Explain {
 
 impl fmt::Display for Explain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "bus {} on {} ({})", self.service, self.transport, self.health)?;
-        self.lines.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
-        self.problems.iter().try_for_each(|problem| writeln!(f, "  problem: {problem}"))
+        writeln!(
+            f,
+            "bus {} on {} ({})",
+            self.service, self.transport, self.health
+        )?;
+        self.lines
+            .iter()
+            .try_for_each(|line| writeln!(f, "  {line}"))?;
+        self.problems
+            .iter()
+            .try_for_each(|problem| writeln!(f, "  problem: {problem}"))
     }
 }

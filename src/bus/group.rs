@@ -90,7 +90,13 @@ impl Group {
 
     fn new(bus: &Bus, label: Label) -> Self {
         let settings = bus.defaults().clone();
-        Self { bus: bus.clone(), label, settings, stamp: None, handler: None }
+        Self {
+            bus: bus.clone(),
+            label,
+            settings,
+            stamp: None,
+            handler: None,
+        }
     }
 
     settings! {
@@ -170,12 +176,18 @@ impl Group {
     /// outlive refactorings. Without it the name is the last two segments of the function's path,
     /// or, for a closure, the event's name.
     pub fn named(&self, name: impl Into<Name>) -> Self {
-        Self { handler: Some(name.into()), ..self.clone() }
+        Self {
+            handler: Some(name.into()),
+            ..self.clone()
+        }
     }
 
     /// Gives the next handlers state: see [`Bus::with`].
     pub fn with<S: Clone + Send + Sync + 'static>(&self, state: S) -> WithState<S> {
-        WithState { group: self.clone(), state }
+        WithState {
+            group: self.clone(),
+            state,
+        }
     }
 
     /// Registers a handler: see [`Bus::on`].
@@ -186,7 +198,13 @@ impl Group {
             return Subscription::refused(&self.bus);
         }
         let name = self.handler_name::<H>(A::Event::NAME);
-        self.register(name, type_of::<A::Event>(), site, Some(TypeId::of::<A::Event>()), Typed::new(handler))
+        self.register(
+            name,
+            type_of::<A::Event>(),
+            site,
+            Some(TypeId::of::<A::Event>()),
+            Typed::new(handler),
+        )
     }
 
     /// Registers a handler of every event whose topic matches: see [`Bus::on_pattern`].
@@ -195,9 +213,13 @@ impl Group {
         let site = Location::caller();
         let name = self.handler_name::<H>(pattern);
         match pattern.parse::<TopicPattern>() {
-            Ok(parsed) => {
-                self.register(name, Wanted::Pattern(parsed), site, None, PatternHandler(handler))
-            }
+            Ok(parsed) => self.register(
+                name,
+                Wanted::Pattern(parsed),
+                site,
+                None,
+                PatternHandler(handler),
+            ),
             Err(error) => self.refuse(&format!("{error} (at {site})"), None),
         }
     }
@@ -225,13 +247,22 @@ impl Group {
     /// The handler's name, and whether it was made up for a closure.
     fn handler_name<H>(&self, fallback: &str) -> HandlerName {
         if let Some(name) = &self.handler {
-            return HandlerName { name: name.clone(), made_up: false };
+            return HandlerName {
+                name: name.clone(),
+                made_up: false,
+            };
         }
         let path = std::any::type_name::<H>();
         if path.contains("{{closure}}") {
-            return HandlerName { name: Name::from(fallback), made_up: true };
+            return HandlerName {
+                name: Name::from(fallback),
+                made_up: true,
+            };
         }
-        HandlerName { name: Name::from(last_two(path)), made_up: false }
+        HandlerName {
+            name: Name::from(last_two(path)),
+            made_up: false,
+        }
     }
 }
 
@@ -252,7 +283,8 @@ impl<S: Clone + Send + Sync + 'static> WithState<S> {
         let name = self.group.handler_name::<H>(A::Event::NAME);
         let invoke = Stated::new(self.state.clone(), handler);
         let event = Some(TypeId::of::<A::Event>());
-        self.group.register(name, type_of::<A::Event>(), site, event, invoke)
+        self.group
+            .register(name, type_of::<A::Event>(), site, event, invoke)
     }
 }
 
@@ -290,7 +322,9 @@ impl fmt::Debug for Group {
 
 impl<S> fmt::Debug for WithState<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WithState").field("group", &self.group).finish_non_exhaustive()
+        f.debug_struct("WithState")
+            .field("group", &self.group)
+            .finish_non_exhaustive()
     }
 }
 

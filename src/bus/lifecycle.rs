@@ -6,9 +6,9 @@ use std::time::Duration;
 use tidings_transport::{ErrorKind, Topology};
 use tokio::time::Instant;
 
+use super::Bus;
 use super::error::{RunError, ShutdownError, StartError, WouldDeadlock};
 use super::live::LiveGroup;
-use super::Bus;
 use crate::emit::running_handler;
 use crate::text::chain;
 
@@ -34,7 +34,10 @@ impl ShutdownReport {
     /// Whether nothing was left.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.handed_back == 0 && self.abandoned == 0 && self.unflushed == 0 && self.errors.is_empty()
+        self.handed_back == 0
+            && self.abandoned == 0
+            && self.unflushed == 0
+            && self.errors.is_empty()
     }
 }
 
@@ -45,7 +48,9 @@ impl fmt::Display for ShutdownReport {
             "finished {}, handed back {}, abandoned {}, unflushed {}",
             self.finished, self.handed_back, self.abandoned, self.unflushed
         )?;
-        self.errors.iter().try_for_each(|error| write!(f, "; {error}"))
+        self.errors
+            .iter()
+            .try_for_each(|error| write!(f, "; {error}"))
     }
 }
 
@@ -69,8 +74,14 @@ impl Bus {
         }
         let groups = self.registry().groups();
         let topology = Topology {
-            topics: groups.iter().flat_map(|group| group.all_topics().exact).collect(),
-            groups: groups.iter().map(|group| group.topology(group.all_topics())).collect(),
+            topics: groups
+                .iter()
+                .flat_map(|group| group.all_topics().exact)
+                .collect(),
+            groups: groups
+                .iter()
+                .map(|group| group.topology(group.all_topics()))
+                .collect(),
             declare: self.core().config.declare,
         };
         self.core().transport.declare(&topology).await?;
@@ -142,7 +153,8 @@ impl Bus {
     ///
     /// Dropping the future leaves the bus draining; call it again to finish.
     pub async fn shutdown(&self) -> Result<ShutdownReport, ShutdownError> {
-        self.refuse_inside_handler("the shutdown").map_err(ShutdownError::WouldDeadlock)?;
+        self.refuse_inside_handler("the shutdown")
+            .map_err(ShutdownError::WouldDeadlock)?;
         let core = self.core();
         let until = Instant::now() + core.config.drain;
         core.closing.store(true, Ordering::Release);
@@ -158,13 +170,21 @@ impl Bus {
         let _ = tokio::time::timeout_at(until, self.drained(&groups)).await;
         core.closed.cancel();
 
-        let left = || until.saturating_duration_since(Instant::now()).max(LAST_MOMENT);
+        let left = || {
+            until
+                .saturating_duration_since(Instant::now())
+                .max(LAST_MOMENT)
+        };
         let mut report = ShutdownReport::default();
         let closing = groups.iter().map(|group| group.close(left()));
         for (group, closed) in groups.iter().zip(futures::future::join_all(closing).await) {
             report.handed_back += closed.handed_back;
             report.abandoned += closed.abandoned;
-            report.errors.extend(closed.error.map(|error| format!("group {}: {}", group.core.name, chain(&error))));
+            report.errors.extend(
+                closed
+                    .error
+                    .map(|error| format!("group {}: {}", group.core.name, chain(&error))),
+            );
         }
         report.finished = finals(&groups) - before;
         match tokio::time::timeout(left(), core.transport.close(left())).await {
@@ -177,11 +197,17 @@ impl Bus {
                 }
             }
             Ok(Err(error)) => report.errors.push(format!("transport: {}", chain(&error))),
-            Err(_) => report.errors.push(String::from("transport: did not close in time")),
+            Err(_) => report
+                .errors
+                .push(String::from("transport: did not close in time")),
         }
         self.registry().clear();
         super::slot::forget(core.id);
-        if report.is_clean() { Ok(report) } else { Err(ShutdownError::Unfinished(report)) }
+        if report.is_clean() {
+            Ok(report)
+        } else {
+            Err(ShutdownError::Unfinished(report))
+        }
     }
 
     fn refuse_inside_handler(&self, what: &'static str) -> Result<(), WouldDeadlock> {
@@ -254,17 +280,27 @@ impl Bus {
     }
 
     async fn is_drained(&self, groups: &[Arc<LiveGroup>]) -> bool {
-        let (stopped, live): (Vec<_>, Vec<_>) =
-            groups.iter().cloned().partition(|group| group.core.counters.stats().stopped);
+        let (stopped, live): (Vec<_>, Vec<_>) = groups
+            .iter()
+            .cloned()
+            .partition(|group| group.core.counters.stats().stopped);
         // A group that stopped takes nothing more, but what runs in it may end.
-        if stopped.iter().any(|group| group.core.counters.stats().unsettled > 0) {
+        if stopped
+            .iter()
+            .any(|group| group.core.counters.stats().unsettled > 0)
+        {
             return false;
         }
-        let kept: u64 = live.iter().map(|group| group.core.counters.handed_back() as u64).sum();
+        let kept: u64 = live
+            .iter()
+            .map(|group| group.core.counters.handed_back() as u64)
+            .sum();
         if self.core().capabilities.durable {
             // What was not taken stays where it is; only what was taken is waited for.
-            let taken: u64 =
-                live.iter().map(|group| group.core.counters.stats().unsettled as u64).sum();
+            let taken: u64 = live
+                .iter()
+                .map(|group| group.core.counters.stats().unsettled as u64)
+                .sum();
             return taken <= kept;
         }
         let (first, _) = self.lags(&live).await;

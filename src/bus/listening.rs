@@ -80,7 +80,10 @@ impl Bus {
     /// ```
     #[track_caller]
     pub fn stream<E: Event>(&self) -> EventStream<E> {
-        EventStream::new(self.slot::<E>(), Heard::new(next_subscription(), Location::caller()))
+        EventStream::new(
+            self.slot::<E>(),
+            Heard::new(next_subscription(), Location::caller()),
+        )
     }
 
     /// The first event from now on that fits. It listens from this call on, not only once it is

@@ -68,7 +68,9 @@ impl LiveGroup {
         let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.table.rcu(|table| {
             let mut handlers = table.handlers.clone();
-            let at = handlers.iter().position(|h| h.info().subscription == subscription);
+            let at = handlers
+                .iter()
+                .position(|h| h.info().subscription == subscription);
             removed = at.map(|at| handlers.remove(at));
             Table { handlers }
         });
@@ -79,7 +81,8 @@ impl LiveGroup {
         let mut gone = topics(std::slice::from_ref(&removed));
         let left = topics(&self.table.load().handlers);
         gone.exact.retain(|topic| !left.exact.contains(topic));
-        gone.patterns.retain(|pattern| !left.patterns.contains(pattern));
+        gone.patterns
+            .retain(|pattern| !left.patterns.contains(pattern));
         self.core.bus.transport.detach(&self.core.name, &gone);
         // The handler is dropped outside of the lock: what it owns may use the bus as it goes.
         drop(changing);
@@ -120,12 +123,17 @@ impl LiveGroup {
             running: Arc::clone(&self.running),
         };
         let supervisor = self.core.bus.runtime.spawn(group.run(inbox));
-        *running = Some(Running { commands, supervisor });
+        *running = Some(Running {
+            commands,
+            supervisor,
+        });
         true
     }
 
     fn commands(&self) -> Option<mpsc::Sender<Command>> {
-        self.running().as_ref().map(|running| running.commands.clone())
+        self.running()
+            .as_ref()
+            .map(|running| running.commands.clone())
     }
 
     /// Waits until no call of a handler runs.
@@ -135,25 +143,42 @@ impl LiveGroup {
         };
         let (reply, done) = oneshot::channel();
         // A worker that is gone runs nothing.
-        if commands.send(Command::Quiesce { subscription, reply }).await.is_ok() {
+        if commands
+            .send(Command::Quiesce {
+                subscription,
+                reply,
+            })
+            .await
+            .is_ok()
+        {
             let _ = done.await;
         }
     }
 
     /// Ends the task; what is unsettled is given back.
     pub(super) async fn close(&self, deadline: Duration) -> Closed {
-        let Some(Running { commands, supervisor }) = self.running().take() else {
+        let Some(Running {
+            commands,
+            supervisor,
+        }) = self.running().take()
+        else {
             return Closed::default();
         };
         let (reply, done) = oneshot::channel();
         let closed = async {
-            commands.send(Command::Close { deadline, reply }).await.ok()?;
+            commands
+                .send(Command::Close { deadline, reply })
+                .await
+                .ok()?;
             done.await.ok()
         };
         let closed = tokio::time::timeout(deadline, closed).await.ok().flatten();
         let stats = self.core.counters.stats();
         supervisor.abort();
-        closed.unwrap_or(Closed { abandoned: stats.unsettled, ..Closed::default() })
+        closed.unwrap_or(Closed {
+            abandoned: stats.unsettled,
+            ..Closed::default()
+        })
     }
 
     /// Ends the task without waiting, for drop code.
@@ -172,7 +197,8 @@ impl Watched for LiveGroup {
     fn ask(&self) -> bool {
         // Full: whoever asked before waits as well.
         let full = |sent| matches!(sent, Ok(()) | Err(TrySendError::Full(_)));
-        self.commands().is_some_and(|commands| full(commands.try_send(Command::Answer)))
+        self.commands()
+            .is_some_and(|commands| full(commands.try_send(Command::Answer)))
     }
 
     fn pulse(&self) -> &Pulse {
@@ -186,10 +212,13 @@ impl Watched for LiveGroup {
     fn polled(&self) -> Vec<String> {
         let inline = self.core.pulse.polled();
         let handlers = self.handlers();
-        let polled = handlers.iter().map(|handler| handler.info()).filter(|handler| {
-            handler.subscription == inline || handler.is_polled()
-        });
-        polled.map(|handler| format!("{} at {}", handler.name, handler.site)).collect()
+        let polled = handlers
+            .iter()
+            .map(|handler| handler.info())
+            .filter(|handler| handler.subscription == inline || handler.is_polled());
+        polled
+            .map(|handler| format!("{} at {}", handler.name, handler.site))
+            .collect()
     }
 }
 
@@ -222,7 +251,10 @@ struct Supervised {
 impl Supervised {
     /// Runs workers until one is closed; one that breaks is followed by another.
     async fn run(self, mut inbox: mpsc::Receiver<Command>) {
-        let mut ends = Ends { core: &self.core, ended: false };
+        let mut ends = Ends {
+            core: &self.core,
+            ended: false,
+        };
         self.work(&mut inbox).await;
         ends.ended = true;
     }
@@ -276,9 +308,15 @@ impl Supervised {
         let consumer = self.open().await?;
         let (core, table) = (Arc::clone(&self.core), Arc::clone(&self.table));
         let worker = Worker::new(core, consumer, table, inbox).run();
-        std::panic::AssertUnwindSafe(worker).catch_unwind().await.unwrap_or_else(|panic| {
-            Err(TransportError::new(ErrorKind::Other, crate::text::panic_message(panic)))
-        })
+        std::panic::AssertUnwindSafe(worker)
+            .catch_unwind()
+            .await
+            .unwrap_or_else(|panic| {
+                Err(TransportError::new(
+                    ErrorKind::Other,
+                    crate::text::panic_message(panic),
+                ))
+            })
     }
 
     async fn open(&self) -> Result<Box<dyn tidings_transport::DynConsumer>, TransportError> {
@@ -305,7 +343,11 @@ impl Supervised {
             mode: Mode::AtLeastOnce,
             // In this process the worker's own window is the bound: what it keeps to hand back at
             // the end must not stop it from draining.
-            window: if core.bus.capabilities.durable { settings.window } else { usize::MAX },
+            window: if core.bus.capabilities.durable {
+                settings.window
+            } else {
+                usize::MAX
+            },
             ordered: settings.ordered,
         };
         core.bus.transport.subscribe(subscribe).await

@@ -20,8 +20,8 @@ pub use self::core::GroupStats;
 pub use builder::BusBuilder;
 pub use config::{AfterDeadLetter, Mapping};
 pub use error::{BuildError, RunError, ShutdownError, StartError, WouldDeadlock};
-pub use group::{Group, WithState};
 pub use explain::Explain;
+pub use group::{Group, WithState};
 pub use lifecycle::ShutdownReport;
 pub use stream::{EventStream, Lagged, NeverCame, Overflow, WaitFor};
 pub use subscription::Subscription;
@@ -41,9 +41,7 @@ use tidings_transport::Name;
 use self::live::LiveGroup;
 use self::registry::{Registry, topic_of};
 use crate::Event;
-use crate::emit::{
-    Context, Emit, Plain, PublishError, Publisher, Receipt, call_plainly, try_emit,
-};
+use crate::emit::{Context, Emit, Plain, PublishError, Publisher, Receipt, call_plainly, try_emit};
 use crate::handler::{AnyHandler, EventArg, Handler, Wanted};
 use crate::pipeline::{DeadLetters, Middleware, Watchdog, Watched};
 
@@ -215,8 +213,9 @@ impl Bus {
     #[inline(never)]
     fn try_more<E: Event>(&self, plain: Plain, event: E) -> Result<Receipt, PublishError<E>> {
         match plain {
-            Plain::No => self
-                .with_slot(|cached: &CachedSlot<E>| try_emit(&cached.slot, &cached.snapshot, event)),
+            Plain::No => self.with_slot(|cached: &CachedSlot<E>| {
+                try_emit(&cached.slot, &cached.snapshot, event)
+            }),
             Plain::Heard | Plain::Asked => Ok(Receipt::asked()),
         }
     }
@@ -224,9 +223,7 @@ impl Bus {
     /// Calls the listeners of an event, if that is all there is to do.
     #[inline]
     pub(crate) fn call_plainly<E: Event>(&self, event: &E) -> Plain {
-        self.with_slot(|cached: &CachedSlot<E>| {
-            call_plainly(&cached.slot, &cached.snapshot, event)
-        })
+        self.with_slot(|cached: &CachedSlot<E>| call_plainly(&cached.slot, &cached.snapshot, event))
     }
 
     /// Emits many events, in order, up to 1,024 of them in flight at once; one result per event,
@@ -239,9 +236,14 @@ impl Bus {
         &self,
         events: impl IntoIterator<Item = E>,
     ) -> Vec<Result<Receipt, PublishError<E>>> {
-        let emits: Vec<_> =
-            events.into_iter().map(|event| self.emit(event).into_future()).collect();
-        futures::stream::iter(emits).buffered(IN_FLIGHT).collect().await
+        let emits: Vec<_> = events
+            .into_iter()
+            .map(|event| self.emit(event).into_future())
+            .collect();
+        futures::stream::iter(emits)
+            .buffered(IN_FLIGHT)
+            .collect()
+            .await
     }
 
     /// A handle for emitting one type on a hot path.
@@ -262,7 +264,11 @@ impl Bus {
     #[must_use]
     pub fn has_handlers<E: Event>(&self) -> bool {
         self.registry().has_listeners(TypeId::of::<E>())
-            || self.registry().groups().iter().any(|group| self.group_gets::<E>(&group.core.name))
+            || self
+                .registry()
+                .groups()
+                .iter()
+                .any(|group| self.group_gets::<E>(&group.core.name))
     }
 
     /// A group's dead letters: its name as given to [`group`](Self::group), or as it is on the
@@ -302,10 +308,13 @@ impl Bus {
     pub(crate) fn group_gets<E: Event>(&self, group: &str) -> bool {
         let topic = topic_of::<E>();
         self.registry().find_group(group).is_some_and(|group| {
-            group.handlers().iter().any(|handler| match &handler.info().wanted {
-                Wanted::Type { event, .. } => event == E::NAME,
-                Wanted::Pattern(pattern) => pattern.matches(&topic),
-            })
+            group
+                .handlers()
+                .iter()
+                .any(|handler| match &handler.info().wanted {
+                    Wanted::Type { event, .. } => event == E::NAME,
+                    Wanted::Pattern(pattern) => pattern.matches(&topic),
+                })
         })
     }
 
@@ -334,7 +343,10 @@ impl Bus {
     /// Whether a type's wire identity was refused, on this bus, at its first use.
     fn identity_refused<E: Event>(&self) -> bool {
         self.slot::<E>();
-        self.registry().cold().refused.contains_key(&TypeId::of::<E>())
+        self.registry()
+            .cold()
+            .refused
+            .contains_key(&TypeId::of::<E>())
     }
 
     fn registry(&self) -> &Registry {
@@ -366,7 +378,9 @@ impl fmt::Debug for Bus {
 impl Drop for Inner {
     fn drop(&mut self) {
         let was_shut_down = self.core.closed.is_cancelled();
-        self.core.closing.store(true, std::sync::atomic::Ordering::Release);
+        self.core
+            .closing
+            .store(true, std::sync::atomic::Ordering::Release);
         self.core.closed.cancel();
         self.registry.clear();
         slot::forget(self.core.id);
@@ -385,7 +399,9 @@ impl Drop for Inner {
         let unstarted = self.core.capabilities.durable
             && !self.core.started.load(std::sync::atomic::Ordering::Acquire);
         if unstarted && !self.registry.groups().is_empty() {
-            tracing::error!("bus dropped with handlers that were never started: call `start` or `run`");
+            tracing::error!(
+                "bus dropped with handlers that were never started: call `start` or `run`"
+            );
         }
     }
 }

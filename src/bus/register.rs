@@ -51,7 +51,11 @@ impl Group {
         } else if let Some(problem) = self.bus.settings_conflict(&wire, self.stamp) {
             return self.refuse(&format!("{problem} (at {site})"), event);
         }
-        if let Some(other) = group.handlers().iter().find(|other| other.info().name == name.name) {
+        if let Some(other) = group
+            .handlers()
+            .iter()
+            .find(|other| other.info().name == name.name)
+        {
             let fix = if name.made_up {
                 "two closures for one event need names: write `.named(\"…\").on(…)`"
             } else {
@@ -65,8 +69,13 @@ impl Group {
             return self.refuse(&problem, event);
         }
         let subscription = next_subscription();
-        let info =
-            HandlerInfo::new(name.name, subscription, wanted, site, Arc::clone(&group.core));
+        let info = HandlerInfo::new(
+            name.name,
+            subscription,
+            wanted,
+            site,
+            Arc::clone(&group.core),
+        );
         let handler: Arc<dyn ErasedHandler> = Arc::new(Entry { info, invoke });
         self.warn_if_growing(&handler.info().wanted, site);
         if let Err(error) = group.add(handler) {
@@ -75,7 +84,10 @@ impl Group {
             return self.refuse(&problem, event);
         }
         if self.bus.core().capabilities.durable {
-            self.bus.core().waits_for_start.store(true, Ordering::Release);
+            self.bus
+                .core()
+                .waits_for_start
+                .store(true, Ordering::Release);
         } else {
             self.bus.run_group(&group);
         }
@@ -86,7 +98,9 @@ impl Group {
     fn problem_before(&self, site: &Location<'_>) -> Option<String> {
         let core = self.bus.core();
         if core.is_closing() {
-            return Some(format!("the handler at {site} comes after the shutdown: register before"));
+            return Some(format!(
+                "the handler at {site} comes after the shutdown: register before"
+            ));
         }
         if core.capabilities.durable && core.started.load(Ordering::Acquire) {
             return Some(format!(
@@ -118,11 +132,14 @@ impl Group {
     }
 
     fn warn_if_growing(&self, wanted: &Wanted, site: &'static Location<'static>) {
-        let handlers = 1 + self.bus.registry().count_handlers(|other| match (wanted, other) {
-            (Wanted::Type { event, .. }, Wanted::Type { event: other, .. }) => event == other,
-            (Wanted::Pattern(pattern), Wanted::Pattern(other)) => pattern == other,
-            _ => false,
-        });
+        let handlers = 1 + self
+            .bus
+            .registry()
+            .count_handlers(|other| match (wanted, other) {
+                (Wanted::Type { event, .. }, Wanted::Type { event: other, .. }) => event == other,
+                (Wanted::Pattern(pattern), Wanted::Pattern(other)) => pattern == other,
+                _ => false,
+            });
         let limit = self.bus.core().config.warn_handlers.max(1);
         if (handlers - 1).is_multiple_of(limit) && ((handlers - 1) / limit).is_power_of_two() {
             let event = match wanted {

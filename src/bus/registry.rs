@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use dashmap::DashMap;
 use tidings_transport::Name;
 
+use super::core::BusCore;
 use super::live::LiveGroup;
 use super::slot::{AnySlot, Kind, Slot};
-use super::core::BusCore;
 use crate::Event;
 use crate::codec::TypedEncoder;
 use crate::emit::{Heard, Tap};
@@ -57,7 +57,12 @@ pub(super) struct Cold {
 
 impl Registry {
     pub(super) fn new() -> Self {
-        Self { slots: DashMap::new(), groups: DashMap::new(), cold: Mutex::default(), changing: Mutex::default() }
+        Self {
+            slots: DashMap::new(),
+            groups: DashMap::new(),
+            cold: Mutex::default(),
+            changing: Mutex::default(),
+        }
     }
 
     pub(super) fn registering(&self) -> MutexGuard<'_, ()> {
@@ -101,7 +106,11 @@ impl Registry {
         if cold.refused.contains_key(&event) {
             return;
         }
-        let mut errors: Vec<String> = lineage.err().map(|error| error.to_string()).into_iter().collect();
+        let mut errors: Vec<String> = lineage
+            .err()
+            .map(|error| error.to_string())
+            .into_iter()
+            .collect();
         let identity = (Name::from_static(E::NAME), E::VERSION);
         match cold.identities.get(&identity) {
             Some((other, other_name)) if *other != event => errors.push(format!(
@@ -137,7 +146,10 @@ impl Registry {
         let _removed: Vec<_> = {
             let mut cold = self.cold();
             let is_it = |tap: &mut (Arc<Heard>, _)| tap.0.subscription == subscription;
-            cold.taps.extract_if(.., is_it).inspect(|(heard, _)| heard.remove()).collect()
+            cold.taps
+                .extract_if(.., is_it)
+                .inspect(|(heard, _)| heard.remove())
+                .collect()
         };
         self.refresh();
     }
@@ -146,7 +158,9 @@ impl Registry {
     pub(super) fn refresh(&self) {
         let taps = self.taps();
         let slots: Vec<_> = self.slots.iter().map(|slot| Arc::clone(&slot)).collect();
-        slots.iter().for_each(|slot| slot.refresh(Arc::clone(&taps)));
+        slots
+            .iter()
+            .for_each(|slot| slot.refresh(Arc::clone(&taps)));
     }
 
     /// Refuses all emits of a type.
@@ -157,11 +171,17 @@ impl Registry {
     }
 
     pub(super) fn has_listeners(&self, event: TypeId) -> bool {
-        self.slots.get(&event).is_some_and(|slot| slot.listeners() > 0)
+        self.slots
+            .get(&event)
+            .is_some_and(|slot| slot.listeners() > 0)
     }
 
     /// The group of this name, made where it is missing.
-    pub(super) fn group(&self, name: &Name, make: impl FnOnce() -> Arc<LiveGroup>) -> Arc<LiveGroup> {
+    pub(super) fn group(
+        &self,
+        name: &Name,
+        make: impl FnOnce() -> Arc<LiveGroup>,
+    ) -> Arc<LiveGroup> {
         Arc::clone(&self.groups.entry(name.clone()).or_insert_with(make))
     }
 
@@ -172,7 +192,11 @@ impl Registry {
     /// How many handlers, over all groups, want what `fits` says.
     pub(super) fn count_handlers(&self, fits: impl Fn(&Wanted) -> bool) -> usize {
         let in_group = |group: &Arc<LiveGroup>| {
-            group.handlers().iter().filter(|handler| fits(&handler.info().wanted)).count()
+            group
+                .handlers()
+                .iter()
+                .filter(|handler| fits(&handler.info().wanted))
+                .count()
         };
         self.groups().iter().map(in_group).sum()
     }

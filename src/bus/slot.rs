@@ -69,7 +69,12 @@ impl<E: Event> Slot<E> {
             kind,
             generation: AtomicU64::new(0),
             snapshot: ArcSwap::from_pointee(empty),
-            cold: Mutex::new(Cold { listeners: Vec::new(), taps: Taps::default(), rejected: None, warned }),
+            cold: Mutex::new(Cold {
+                listeners: Vec::new(),
+                taps: Taps::default(),
+                rejected: None,
+                warned,
+            }),
         };
         drop(slot.rebuild(&mut slot.cold()));
         slot
@@ -137,7 +142,10 @@ impl<E: Event> Slot<E> {
     fn rebuild(&self, cold: &mut Cold<E>) -> Arc<Snapshot<E>> {
         let mut listeners = cold.listeners.clone();
         for (heard, tap) in cold.taps.iter() {
-            let tap = TapListener { heard: Arc::clone(heard), tap: Arc::clone(tap) };
+            let tap = TapListener {
+                heard: Arc::clone(heard),
+                tap: Arc::clone(tap),
+            };
             listeners.push(Arc::new(tap));
         }
         // Registration order across typed listeners and taps: subscriptions are numbered.
@@ -205,7 +213,9 @@ impl<E: Event> AnySlot for Slot<E> {
         let _old = {
             let mut cold = self.cold();
             let listeners = std::mem::take(&mut cold.listeners);
-            listeners.iter().for_each(|listener| listener.heard().remove());
+            listeners
+                .iter()
+                .for_each(|listener| listener.heard().remove());
             let taps = std::mem::take(&mut cold.taps);
             (listeners, taps, self.rebuild(&mut cold))
         };
@@ -246,7 +256,9 @@ pub(super) fn with_cached<E: Event, R>(
     let mut f = Some(f);
     let hit = CACHE.try_with(|cache| {
         let entry = cache[way].try_borrow().ok()?;
-        let entry = entry.as_ref().filter(|entry| entry.bus == bus && entry.event == event)?;
+        let entry = entry
+            .as_ref()
+            .filter(|entry| entry.bus == bus && entry.event == event)?;
         let cached = entry.cached.downcast_ref::<CachedSlot<E>>()?;
         let is_fresh = cached.snapshot.generation == cached.slot.generation();
         is_fresh.then(|| f.take().map(|f| f(cached))).flatten()
@@ -268,9 +280,16 @@ fn with_renewed<E: Event, R>(
     slot: Arc<Slot<E>>,
     f: impl FnOnce(&CachedSlot<E>) -> R,
 ) -> R {
-    let fresh = CachedSlot { snapshot: slot.snapshot(), slot };
+    let fresh = CachedSlot {
+        snapshot: slot.snapshot(),
+        slot,
+    };
     let result = f(&fresh);
-    let entry = Way { bus, event, cached: Box::new(fresh) };
+    let entry = Way {
+        bus,
+        event,
+        cached: Box::new(fresh),
+    };
     // The old entry is dropped outside of the borrow: what it frees may emit.
     let old = CACHE.try_with(|cache| Some(cache[way].try_borrow_mut().ok()?.replace(entry)));
     drop(old);

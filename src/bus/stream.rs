@@ -28,7 +28,9 @@ pub enum Overflow {
 
 /// Events that a stream had no room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the stream's reader was too slow: {missed} events are missing; read faster or raise the capacity")]
+#[error(
+    "the stream's reader was too slow: {missed} events are missing; read faster or raise the capacity"
+)]
 pub struct Lagged {
     /// How many are missing at this place.
     pub missed: u64,
@@ -59,9 +61,16 @@ impl<E: Event> EventStream<E> {
     }
 
     pub(super) fn new(slot: Arc<Slot<E>>, heard: Heard) -> Self {
-        let buffer = Arc::new(Buffer { heard, state: Mutex::default() });
+        let buffer = Arc::new(Buffer {
+            heard,
+            state: Mutex::default(),
+        });
         slot.add_listener(Arc::clone(&buffer) as Arc<dyn Listening<E>>);
-        Self { closed: closed(&slot), slot, buffer }
+        Self {
+            closed: closed(&slot),
+            slot,
+            buffer,
+        }
     }
 }
 
@@ -230,7 +239,11 @@ impl<E: Event> WaitFor<E> {
             found: Mutex::new((None, None)),
         });
         slot.add_listener(Arc::clone(&wanted) as Arc<dyn Listening<E>>);
-        Self { closed: closed(&slot), slot, wanted }
+        Self {
+            closed: closed(&slot),
+            slot,
+            wanted,
+        }
     }
 }
 
@@ -259,7 +272,9 @@ impl<E: Event> Drop for WaitFor<E> {
 
 impl<E: Event> fmt::Debug for WaitFor<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WaitFor").field("event", &E::NAME).finish_non_exhaustive()
+        f.debug_struct("WaitFor")
+            .field("event", &E::NAME)
+            .finish_non_exhaustive()
     }
 }
 

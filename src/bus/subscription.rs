@@ -17,9 +17,17 @@ pub struct Subscription {
 }
 
 enum Kind {
-    Handler { group: Arc<LiveGroup>, subscription: u64 },
-    Listener { slot: Arc<dyn Detach>, subscription: u64 },
-    Tap { subscription: u64 },
+    Handler {
+        group: Arc<LiveGroup>,
+        subscription: u64,
+    },
+    Listener {
+        slot: Arc<dyn Detach>,
+        subscription: u64,
+    },
+    Tap {
+        subscription: u64,
+    },
     /// It was refused: `start` and every emit of its type say why.
     Refused,
 }
@@ -37,7 +45,13 @@ impl<E: Event> Detach for Slot<E> {
 
 impl Subscription {
     pub(super) fn handler(bus: &Bus, group: Arc<LiveGroup>, subscription: u64) -> Self {
-        Self::new(bus, Kind::Handler { group, subscription })
+        Self::new(
+            bus,
+            Kind::Handler {
+                group,
+                subscription,
+            },
+        )
     }
 
     pub(super) fn listener(bus: &Bus, slot: Arc<dyn Detach>, subscription: u64) -> Self {
@@ -53,7 +67,11 @@ impl Subscription {
     }
 
     fn new(bus: &Bus, kind: Kind) -> Self {
-        Self { bus: Arc::downgrade(&bus.inner), kind, off_on_drop: false }
+        Self {
+            bus: Arc::downgrade(&bus.inner),
+            kind,
+            off_on_drop: false,
+        }
     }
 
     /// Ends the registration and waits for calls in flight.
@@ -73,11 +91,17 @@ impl Subscription {
     pub async fn off(mut self) -> Result<(), WouldDeadlock> {
         self.off_on_drop = false;
         self.end();
-        let Kind::Handler { group, subscription } = &self.kind else {
+        let Kind::Handler {
+            group,
+            subscription,
+        } = &self.kind
+        else {
             return Ok(());
         };
         if running_handler().is_some_and(|(_, running, _)| running == *subscription) {
-            return Err(WouldDeadlock { what: "itself to end" });
+            return Err(WouldDeadlock {
+                what: "itself to end",
+            });
         }
         group.quiesce(*subscription).await;
         Ok(())
@@ -97,7 +121,10 @@ impl Subscription {
 
     fn end(&self) {
         match &self.kind {
-            Kind::Handler { group, subscription } => {
+            Kind::Handler {
+                group,
+                subscription,
+            } => {
                 group.remove(*subscription);
             }
             Kind::Listener { slot, subscription } => slot.detach(*subscription),

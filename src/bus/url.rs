@@ -12,8 +12,14 @@ use super::{Bus, BusBuilder};
 const VARIABLE: &str = "TIDINGS_URL";
 
 /// What a memory URL may set.
-const KEYS: [&str; 6] =
-    ["queue", "spill", "dead_letters", "publish_deadline", "max_payload", "encoded"];
+const KEYS: [&str; 6] = [
+    "queue",
+    "spill",
+    "dead_letters",
+    "publish_deadline",
+    "max_payload",
+    "encoded",
+];
 
 impl Bus {
     /// A bus on the transport that the environment variable `TIDINGS_URL` names; in memory where
@@ -26,9 +32,9 @@ impl Bus {
         match std::env::var(VARIABLE) {
             Ok(url) => Self::connect(service, &url).await,
             Err(std::env::VarError::NotPresent) => Self::builder(service).build().await,
-            Err(std::env::VarError::NotUnicode(_)) => {
-                Err(BuildError::listed(vec![format!("{VARIABLE} is not UTF-8 text: write a URL such as memory://")]))
-            }
+            Err(std::env::VarError::NotUnicode(_)) => Err(BuildError::listed(vec![format!(
+                "{VARIABLE} is not UTF-8 text: write a URL such as memory://"
+            )])),
         }
     }
 
@@ -49,7 +55,11 @@ impl Bus {
     /// An unknown scheme, one whose feature is off, an unknown key with the nearest one, a value
     /// that cannot be read. Credentials in the URL are never shown.
     pub async fn connect(service: impl Into<Name>, url: &str) -> Result<Bus, BuildError> {
-        Self::builder(service).url(url).map_err(BuildError::listed)?.build().await
+        Self::builder(service)
+            .url(url)
+            .map_err(BuildError::listed)?
+            .build()
+            .await
     }
 }
 
@@ -68,7 +78,9 @@ impl BusBuilder {
             )]),
             other => {
                 let hint = nearest(other, ["memory", "kafka", "amqp", "amqps"].into_iter());
-                Err(vec![format!("unknown transport {other:?}{hint} (valid: memory)")])
+                Err(vec![format!(
+                    "unknown transport {other:?}{hint} (valid: memory)"
+                )])
             }
         }
     }
@@ -78,7 +90,9 @@ fn memory(rest: &str) -> Result<Memory, Vec<String>> {
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     let mut problems = Vec::new();
     if !place.trim_end_matches('/').is_empty() {
-        problems.push(String::from("a memory:// URL names no host: everything is in this process"));
+        problems.push(String::from(
+            "a memory:// URL names no host: everything is in this process",
+        ));
     }
     let mut memory = Memory::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -106,7 +120,11 @@ fn memory(rest: &str) -> Result<Memory, Vec<String>> {
         }
     }
     problems.extend(memory.check().err().map(|error| error.to_string()));
-    if problems.is_empty() { Ok(memory) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(memory)
+    } else {
+        Err(problems)
+    }
 }
 
 fn number(value: &str) -> Result<usize, &'static str> {
@@ -130,7 +148,9 @@ fn nearest<'a>(word: &str, valid: impl Iterator<Item = &'a str>) -> String {
         .map(|valid| (edits(word, valid), valid))
         .filter(|(edits, valid)| *edits <= 1 + valid.len() / 4)
         .min()
-        .map_or_else(String::new, |(_, valid)| format!(": did you mean `{valid}`?"))
+        .map_or_else(String::new, |(_, valid)| {
+            format!(": did you mean `{valid}`?")
+        })
 }
 
 /// Levenshtein's distance over bytes.

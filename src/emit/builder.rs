@@ -11,8 +11,8 @@ use super::context::Current;
 use super::error::{Again, PublishError, Returned};
 use super::publish::{Plain, Step, try_now};
 use super::receipt::Receipt;
-use crate::bus::{Bus, CachedSlot};
 use crate::Event;
+use crate::bus::{Bus, CachedSlot};
 
 /// An event about to be emitted; nothing happens until it is awaited.
 ///
@@ -54,7 +54,12 @@ impl<'a, E: Event> Emit<'a, E> {
     #[inline]
     fn new(bus: &'a Bus, event: Returned<E>) -> Self {
         let cause = Current::capture(&*bus.core().clock).map(Box::new);
-        Self { bus, event, cause, options: None }
+        Self {
+            bus,
+            event,
+            cause,
+            options: None,
+        }
     }
 
     #[inline]
@@ -66,7 +71,13 @@ impl<'a, E: Event> Emit<'a, E> {
     pub(crate) fn again(bus: &'a Bus, failed: PublishError<E>) -> Self {
         let (id, event, again) = failed.into_parts();
         let (options, cause) = again.map_or((None, None), |again| (again.options, again.cause));
-        Self { bus, event, cause, options }.id(id)
+        Self {
+            bus,
+            event,
+            cause,
+            options,
+        }
+        .id(id)
     }
 
     /// Orders the event with others of this key, instead of the key that the event declares. The
@@ -118,11 +129,20 @@ impl<'a, E: Event> Emit<'a, E> {
     fn step(self) -> Step<E> {
         let chosen = self.options.is_some() || self.cause.is_some();
         let again = chosen.then(|| {
-            Box::new(Again { options: self.options.clone(), cause: self.cause.clone() })
+            Box::new(Again {
+                options: self.options.clone(),
+                cause: self.cause.clone(),
+            })
         });
         let step = self.bus.with_slot(|cached: &CachedSlot<E>| {
             let cause = self.cause.map(|cause| *cause);
-            try_now(&cached.slot, &cached.snapshot, self.event, cause, self.options)
+            try_now(
+                &cached.slot,
+                &cached.snapshot,
+                self.event,
+                cause,
+                self.options,
+            )
         });
         match step {
             Step::Ended(ended) => Step::Ended(ended.map_err(|error| error.keeping(again))),
@@ -137,7 +157,10 @@ impl<'a, E: Event> IntoFuture for Emit<'a, E> {
 
     #[inline]
     fn into_future(self) -> Emitting<'a, E> {
-        Emitting { start: Some(self), waits: None }
+        Emitting {
+            start: Some(self),
+            waits: None,
+        }
     }
 }
 
@@ -212,6 +235,8 @@ impl<E: Event> fmt::Debug for Emit<'_, E> {
 
 impl<E: Event> fmt::Debug for Emitting<'_, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Emitting").field("event", &E::NAME).finish_non_exhaustive()
+        f.debug_struct("Emitting")
+            .field("event", &E::NAME)
+            .finish_non_exhaustive()
     }
 }

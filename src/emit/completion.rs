@@ -46,7 +46,9 @@ impl Completion {
     /// Whether no handler gave the event up.
     #[must_use]
     pub fn is_ok(&self) -> bool {
-        self.outcomes.iter().all(|outcome| outcome.ended != Ended::DeadLettered)
+        self.outcomes
+            .iter()
+            .all(|outcome| outcome.ended != Ended::DeadLettered)
     }
 }
 
@@ -58,7 +60,9 @@ pub enum CompletedError<E> {
     #[error(transparent)]
     Publish(#[from] PublishError<E>),
     /// The handlers may run in other processes.
-    #[error("completion over {0} cannot be known: handlers may run elsewhere; await the emit alone, or an event that answers")]
+    #[error(
+        "completion over {0} cannot be known: handlers may run elsewhere; await the emit alone, or an event that answers"
+    )]
     Unsupported(&'static str),
     /// The handler that waits is one of those it waits for.
     #[error("a handler of group {0} waits for its own group: it would wait for ever")]
@@ -172,7 +176,11 @@ impl Completions {
             entry.state().waiters += 1;
             Arc::clone(&entry)
         };
-        Tracking { table: self, id: id.clone(), tracked }
+        Tracking {
+            table: self,
+            id: id.clone(),
+            tracked,
+        }
     }
 
     /// One handler's share is final.
@@ -224,7 +232,9 @@ impl Drop for Tracking<'_> {
             state.waiters == 0
         };
         if last {
-            self.table.tracked.remove_if(&self.id, |_, tracked| tracked.state().waiters == 0);
+            self.table
+                .tracked
+                .remove_if(&self.id, |_, tracked| tracked.state().waiters == 0);
         }
         self.table.count.fetch_sub(1, Ordering::AcqRel);
     }

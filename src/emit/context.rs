@@ -63,7 +63,10 @@ impl Context {
     /// As the inner future.
     pub async fn scope<F: Future>(self, future: F) -> F::Output {
         // The task is no longer the handler: waiting for that handler is no deadlock here.
-        let current = self.0.map(|current| Current { subscription: 0, ..current });
+        let current = self.0.map(|current| Current {
+            subscription: 0,
+            ..current
+        });
         Scoped::new(current, pin!(future)).await
     }
 }
@@ -145,7 +148,10 @@ impl Current {
 /// The handler's context on this thread. In the destructors of a thread all of these slots may be
 /// gone, and an emit must still not panic: a second panic there aborts the process.
 fn outer() -> Option<Current> {
-    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+    CURRENT
+        .try_with(|current| current.borrow().clone())
+        .ok()
+        .flatten()
 }
 
 /// Whether neither handlers nor listeners run on this thread.
@@ -195,7 +201,9 @@ fn begin(clock: &dyn Clock) -> Current {
     Current {
         bus: 0,
         subscription: 0,
-        group: outer.as_ref().map_or(Name::from_static(""), |outer| outer.group.clone()),
+        group: outer
+            .as_ref()
+            .map_or(Name::from_static(""), |outer| outer.group.clone()),
         correlation: outer
             .as_ref()
             .map_or_else(|| event.clone(), |outer| outer.correlation.clone()),
@@ -203,7 +211,9 @@ fn begin(clock: &dyn Clock) -> Current {
             .as_ref()
             .and_then(|outer| outer.trace.as_ref().map(TraceContext::child))
             .or_else(|| event.derived_trace()),
-        hops: outer.as_ref().map_or(0, |outer| outer.hops.saturating_add(1)),
+        hops: outer
+            .as_ref()
+            .map_or(0, |outer| outer.hops.saturating_add(1)),
         event,
     }
 }
@@ -272,7 +282,11 @@ impl Drop for QuietTurn {
 /// The id that was made because a listener asked for it.
 #[cold]
 pub(crate) fn made() -> Option<EventId> {
-    HEARD.try_with(RefCell::take).ok().flatten().map(|heard| heard.event)
+    HEARD
+        .try_with(RefCell::take)
+        .ok()
+        .flatten()
+        .map(|heard| heard.event)
 }
 
 /// What is left to do after listeners that asked for metadata or emitted.
@@ -292,7 +306,12 @@ fn heard_out(outer: u8) -> bool {
 }
 
 fn drain_deferred() {
-    let next = || DEFERRED.try_with(|deferred| deferred.borrow_mut().pop_front()).ok().flatten();
+    let next = || {
+        DEFERRED
+            .try_with(|deferred| deferred.borrow_mut().pop_front())
+            .ok()
+            .flatten()
+    };
     while let Some(next) = next() {
         next();
     }
@@ -300,7 +319,9 @@ fn drain_deferred() {
 
 /// Whether one more event may wait for its listeners.
 pub(crate) fn can_defer() -> bool {
-    DEFERRED.try_with(|deferred| deferred.borrow().len()).is_ok_and(|waiting| waiting < MAX_DEFERRED)
+    DEFERRED
+        .try_with(|deferred| deferred.borrow().len())
+        .is_ok_and(|waiting| waiting < MAX_DEFERRED)
 }
 
 /// Puts the listeners of an event that a listener emitted behind those that run now.
@@ -354,7 +375,12 @@ impl<'a> Entered<'a> {
         let inner = home.take();
         FLAGS.set(if inner.is_some() { HANDLING } else { 0 });
         let outer = CURRENT.replace(inner);
-        Self { home, outer, flags, inside: true }
+        Self {
+            home,
+            outer,
+            flags,
+            inside: true,
+        }
     }
 
     fn leave(&mut self) {

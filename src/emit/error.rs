@@ -34,7 +34,13 @@ pub(crate) enum Returned<E> {
 
 impl<E> PublishError<E> {
     pub(crate) fn new(unknown: bool, reason: Reason, id: EventId, event: Returned<E>) -> Self {
-        Self(Box::new(Inner { unknown, reason, id, event, again: None }))
+        Self(Box::new(Inner {
+            unknown,
+            reason,
+            id,
+            event,
+            again: None,
+        }))
     }
 
     /// Keeps what the emit chose, for a second try.

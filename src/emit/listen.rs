@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tidings_transport::EventId;
 
 use super::context::{self, Current};
+use crate::Event;
 use crate::bus::Slot;
 use crate::handler::{Listener, Outcome};
-use crate::Event;
 
 /// What listens to events of one type inside an emit.
 pub(crate) trait Listening<E: Event>: Send + Sync {
@@ -44,7 +44,11 @@ pub(crate) struct Heard {
 
 impl Heard {
     pub(crate) fn new(subscription: u64, site: &'static Location<'static>) -> Self {
-        Self { subscription, site, removed: AtomicBool::new(false) }
+        Self {
+            subscription,
+            site,
+            removed: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn remove(&self) {
@@ -75,11 +79,7 @@ pub(crate) fn fire<E: Event>(
 
 /// [`fire`] inside a handler.
 #[inline(never)]
-fn fire_inside<E: Event>(
-    listeners: &[Arc<dyn Listening<E>>],
-    event: &E,
-    slot: &Slot<E>,
-) -> bool {
+fn fire_inside<E: Event>(listeners: &[Arc<dyn Listening<E>>], event: &E, slot: &Slot<E>) -> bool {
     let turn = context::Turn::begin();
     call(listeners, &Firing::Lent(event), slot);
     turn.end()
@@ -98,11 +98,7 @@ pub(crate) fn fire_knowing<E: Event>(
 }
 
 #[inline(always)]
-fn call<E: Event>(
-    listeners: &[Arc<dyn Listening<E>>],
-    firing: &Firing<'_, E>,
-    slot: &Slot<E>,
-) {
+fn call<E: Event>(listeners: &[Arc<dyn Listening<E>>], firing: &Firing<'_, E>, slot: &Slot<E>) {
     let next = Cell::new(0);
     // One guard around all of them is entered again behind the one that panicked.
     while let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
@@ -156,7 +152,10 @@ pub(crate) struct Limited<L> {
 
 impl<L> Limited<L> {
     pub(crate) fn new(heard: Heard, times: usize, listener: L) -> Self {
-        Self { inline: Inline::new(heard, listener), remaining: AtomicUsize::new(times) }
+        Self {
+            inline: Inline::new(heard, listener),
+            remaining: AtomicUsize::new(times),
+        }
     }
 }
 
@@ -167,7 +166,9 @@ impl<E: Event, L: Listener<E>> Listening<E> for Limited<L> {
         }
         let left = self
             .remaining
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1));
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| {
+                left.checked_sub(1)
+            });
         match left {
             // Removed before it runs; so its own flag no longer counts.
             Ok(1) => slot.remove_listener(self.inline.heard.subscription),

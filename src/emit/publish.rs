@@ -14,9 +14,9 @@ use super::context::{self, Current};
 use super::error::{Again, PublishError, Returned};
 use super::listen::{Firing, Listening, fire, fire_knowing};
 use super::receipt::Receipt;
+use crate::Event;
 use crate::bus::{BusCore, Slot, Snapshot};
 use crate::pipeline::{NextPublish, tracing_is_on};
-use crate::Event;
 use crate::recorder::Recording;
 
 /// How an emit came out, or how it goes on.
@@ -51,7 +51,17 @@ impl<E: Event> Waiting<E> {
     /// A million of these may wait at once (misuse 41), so the parts are moved once, into the one
     /// future: what an async fn takes by value it would hold twice.
     pub(crate) fn publish(self) -> BoxFuture<'static, Result<Receipt, PublishError<E>>> {
-        let Self { slot, message, origin, id, event, hears, span, recording, again } = self;
+        let Self {
+            slot,
+            message,
+            origin,
+            id,
+            event,
+            hears,
+            span,
+            recording,
+            again,
+        } = self;
         let core = Arc::clone(slot.core());
         let publish = async move {
             let published = if core.publish_layers.is_empty() {
@@ -67,7 +77,11 @@ impl<E: Event> Waiting<E> {
             match published {
                 Ok(receipt) => {
                     recording.published(&event);
-                    if let Some(Hears { listeners, envelope }) = hears {
+                    if let Some(Hears {
+                        listeners,
+                        envelope,
+                    }) = hears
+                    {
                         heard(&slot, &listeners, Returned::Shared(event), &envelope);
                     }
                     Ok(Receipt::published(id, receipt))
@@ -94,8 +108,17 @@ impl<E: Event> Waiting<E> {
     }
 }
 
-fn failed<E>(error: tidings_transport::PublishError, id: EventId, event: Arc<E>) -> PublishError<E> {
-    PublishError::new(error.is_unknown(), error.into_reason(), id, Returned::Shared(event))
+fn failed<E>(
+    error: tidings_transport::PublishError,
+    id: EventId,
+    event: Arc<E>,
+) -> PublishError<E> {
+    PublishError::new(
+        error.is_unknown(),
+        error.into_reason(),
+        id,
+        Returned::Shared(event),
+    )
 }
 
 /// Whether an emit here and now is nothing but a call of listeners: no group, no context, no
@@ -160,7 +183,9 @@ pub(crate) fn try_now<E: Event>(
         envelope: outgoing.envelope.clone(),
     });
     let id = outgoing.envelope.id.clone();
-    let origin = Origin { group: context::running_handler().map(|(_, _, group)| group) };
+    let origin = Origin {
+        group: context::running_handler().map(|(_, _, group)| group),
+    };
     // Only an emit with listeners or one that fails needs the event again.
     let kept = Arc::clone(&shared);
     let message = outgoing.into_message(slot, shared);
@@ -174,7 +199,11 @@ pub(crate) fn try_now<E: Event>(
     match tried {
         TryPublish::Done(receipt) => {
             recording.published(&kept);
-            if let Some(Hears { listeners, envelope }) = hears {
+            if let Some(Hears {
+                listeners,
+                envelope,
+            }) = hears
+            {
                 heard(slot, &listeners, Returned::Shared(kept), &envelope);
             }
             Step::Ended(Ok(Receipt::published(id, receipt)))
@@ -188,7 +217,17 @@ pub(crate) fn try_now<E: Event>(
             let slot = Arc::clone(slot);
             let event = kept;
             let again = None;
-            Step::Waits(Waiting { slot, message, origin, id, event, hears, span, recording, again })
+            Step::Waits(Waiting {
+                slot,
+                message,
+                origin,
+                id,
+                event,
+                hears,
+                span,
+                recording,
+                again,
+            })
         }
     }
 }
@@ -252,8 +291,7 @@ impl Outgoing {
         let id = chosen
             .or_else(|| event.natural_id().map(EventId::from))
             .unwrap_or_else(|| EventId::fresh(slot.core().clock.now()));
-        let mut envelope =
-            Envelope::new(id, kind.name.clone(), E::VERSION, kind.source.clone());
+        let mut envelope = Envelope::new(id, kind.name.clone(), E::VERSION, kind.source.clone());
         if envelope.id.time().is_none() {
             envelope.time = Some(slot.core().clock.now());
         }
@@ -276,7 +314,12 @@ impl Outgoing {
             }
         }
         let key = key.or_else(|| event.key().map(Bytes::from));
-        Self { envelope, key, options, parent }
+        Self {
+            envelope,
+            key,
+            options,
+            parent,
+        }
     }
 
     /// contract: P6, before any I/O; S3
@@ -298,8 +341,10 @@ impl Outgoing {
         }
         if let Some(options) = &self.options {
             options.headers.check(core.config.max_headers)?;
-            if let Some((name, _)) =
-                options.headers.iter().find(|(name, _)| name.starts_with("tidings-"))
+            if let Some((name, _)) = options
+                .headers
+                .iter()
+                .find(|(name, _)| name.starts_with("tidings-"))
             {
                 return Err(Reason::Invalid(format!(
                     "header name {name:?} is reserved: names that begin with tidings- are the bus's own"
@@ -314,7 +359,10 @@ impl Outgoing {
         }
         if context::is_listening() {
             if !snapshot.listeners.is_empty() && !context::can_defer() {
-                return Err(Reason::Full { group: String::from("listeners"), own_queue: true });
+                return Err(Reason::Full {
+                    group: String::from("listeners"),
+                    own_queue: true,
+                });
             }
             if self.envelope.hops >= core.config.max_hops {
                 return Err(Reason::Invalid(format!(
@@ -352,14 +400,19 @@ impl Outgoing {
 
     fn into_message<E: Event>(self, slot: &Slot<E>, event: Arc<E>) -> Message {
         let kind = slot.kind();
-        let (headers, delay) =
-            self.options.map(|options| (options.headers, options.delay)).unwrap_or_default();
+        let (headers, delay) = self
+            .options
+            .map(|options| (options.headers, options.delay))
+            .unwrap_or_default();
         Message {
             topic: kind.topic.clone(),
             key: self.key,
             envelope: Carried::Local(self.envelope),
             headers,
-            payload: Payload::Local(Local { value: event, encoder: Arc::clone(&kind.encoder) }),
+            payload: Payload::Local(Local {
+                value: event,
+                encoder: Arc::clone(&kind.encoder),
+            }),
             delay,
         }
     }

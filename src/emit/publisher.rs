@@ -9,8 +9,8 @@ use super::context::Current;
 use super::error::{PublishError, Returned};
 use super::publish::{Plain, Step, call_plainly, try_now};
 use super::receipt::Receipt;
-use crate::bus::{Bus, Slot, Snapshot};
 use crate::Event;
+use crate::bus::{Bus, Slot, Snapshot};
 
 /// A handle for emitting one event type on a hot path: it caches who listens.
 ///
@@ -40,7 +40,11 @@ pub struct Publisher<E: Event> {
 impl<E: Event> Publisher<E> {
     pub(crate) fn new(bus: Bus) -> Self {
         let slot = bus.slot::<E>();
-        Self { bus, slot, cached: Cell::new(None) }
+        Self {
+            bus,
+            slot,
+            cached: Cell::new(None),
+        }
     }
 
     /// See [`Bus::emit`].
@@ -93,13 +97,19 @@ impl<E: Event> Publisher<E> {
 
 impl<E: Event> Clone for Publisher<E> {
     fn clone(&self) -> Self {
-        Self { bus: self.bus.clone(), slot: Arc::clone(&self.slot), cached: Cell::new(None) }
+        Self {
+            bus: self.bus.clone(),
+            slot: Arc::clone(&self.slot),
+            cached: Cell::new(None),
+        }
     }
 }
 
 impl<E: Event> fmt::Debug for Publisher<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Publisher").field("event", &E::NAME).finish_non_exhaustive()
+        f.debug_struct("Publisher")
+            .field("event", &E::NAME)
+            .finish_non_exhaustive()
     }
 }
 
@@ -131,7 +141,10 @@ pub(crate) fn try_emit<E: Event>(
         Step::Ended(ended) => ended,
         Step::Waits(waiting) => {
             let group = format!("that handles topic {:?}", slot.kind().topic);
-            Err(waiting.refuse(Reason::Full { group, own_queue: false }))
+            Err(waiting.refuse(Reason::Full {
+                group,
+                own_queue: false,
+            }))
         }
     }
 }

@@ -41,14 +41,24 @@ impl Receipt {
 
     /// Nobody but listeners got it.
     pub(crate) fn local(id: EventId) -> Self {
-        Self { id: Id::Known(id), groups: None, partition: None, offset: 0 }
+        Self {
+            id: Id::Known(id),
+            groups: None,
+            partition: None,
+            offset: 0,
+        }
     }
 
     /// Nobody but listeners got it, and none of them asked for its id, which is made when somebody
     /// asks.
     #[inline(always)]
     pub(crate) fn heard() -> Self {
-        Self { id: Id::Lazy(OnceLock::new()), groups: None, partition: None, offset: 0 }
+        Self {
+            id: Id::Lazy(OnceLock::new()),
+            groups: None,
+            partition: None,
+            offset: 0,
+        }
     }
 
     /// Nobody but listeners got it, and one of them asked for its id.
@@ -77,7 +87,10 @@ impl Receipt {
     #[must_use]
     pub fn position(&self) -> Option<Position> {
         let partition = self.partition?;
-        Some(Position { partition, offset: self.offset })
+        Some(Position {
+            partition,
+            offset: self.offset,
+        })
     }
 }
 

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use tidings_transport::{Envelope, EventId, Headers, Name, Timestamp, TraceContext};
 
 use super::{Cancel, IntoOutcome, Outcome};
+use crate::Event;
 use crate::bus::GroupCore;
 use crate::event::{DecodeError, decode};
 use crate::pipeline::Job;
-use crate::Event;
 
 /// An event of any type, undecoded: what [`Bus::on_pattern`](crate::Bus::on_pattern) hands over.
 ///
@@ -38,7 +38,10 @@ impl AnyEvent {
             data: Arc::new(job.data(&*group.bus.codec)),
             attempt,
             group: group.name.clone(),
-            cancel: Cancel { draining: group.draining.clone(), revoked: job.revoked().clone() },
+            cancel: Cancel {
+                draining: group.draining.clone(),
+                revoked: job.revoked().clone(),
+            },
         }
     }
 
@@ -81,7 +84,9 @@ impl AnyEvent {
     /// What it is ordered by.
     #[must_use]
     pub fn key(&self) -> Option<&str> {
-        self.key.as_deref().and_then(|key| std::str::from_utf8(key).ok())
+        self.key
+            .as_deref()
+            .and_then(|key| std::str::from_utf8(key).ok())
     }
 
     /// Its headers.

@@ -27,7 +27,10 @@ mod sealed {
 }
 
 /// One attempt, as the pipeline sees it.
-#[allow(missing_debug_implementations, reason = "hidden: only the pipeline makes and reads it")]
+#[allow(
+    missing_debug_implementations,
+    reason = "hidden: only the pipeline makes and reads it"
+)]
 pub struct Attempt<'a, E> {
     pub(crate) event: &'a Arc<E>,
     pub(crate) envelope: &'a Envelope,

@@ -82,7 +82,9 @@ impl<E> Delivery<E> {
     #[must_use]
     pub fn key(&self) -> Option<&str> {
         // Keys that are not UTF-8 never reach a handler: they are dead-lettered.
-        self.key.as_deref().and_then(|key| std::str::from_utf8(key).ok())
+        self.key
+            .as_deref()
+            .and_then(|key| std::str::from_utf8(key).ok())
     }
 
     /// The headers it was emitted with.

@@ -5,15 +5,15 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use tidings_transport::{BoxFuture, Name, Payload, Pattern as TopicPattern};
+use tidings_transport::{BoxFuture, Name, Pattern as TopicPattern, Payload};
 use tokio_util::sync::CancellationToken;
 
 use super::{AnyEvent, AnyHandler, Attempt, Cancel, EventArg, Handler, HandlerWith, Outcome};
+use crate::Event;
 use crate::bus::GroupCore;
 use crate::codec::Codec;
 use crate::event::{DecodeError, decode};
 use crate::pipeline::{Finished, Job, deliver};
-use crate::Event;
 
 /// A registered handler, as the pipeline and the registry see it.
 pub(crate) trait ErasedHandler: Send + Sync + 'static {
@@ -75,7 +75,17 @@ impl HandlerInfo {
         let removed = AtomicBool::new(false);
         let gone = CancellationToken::new();
         let polled = AtomicU32::new(0);
-        Self { name, hash, subscription, wanted, site, group, removed, gone, polled }
+        Self {
+            name,
+            hash,
+            subscription,
+            wanted,
+            site,
+            group,
+            removed,
+            gone,
+            polled,
+        }
     }
 
     /// A spawned call of it is polled.
@@ -190,7 +200,8 @@ where
         attempt: u32,
         group: &GroupCore,
     ) -> impl Future<Output = Outcome> + Send + 'static {
-        self.1.call_with(self.0.clone(), argument(input, job, attempt, group))
+        self.1
+            .call_with(self.0.clone(), argument(input, job, attempt, group))
     }
 }
 
@@ -226,18 +237,16 @@ fn typed<E: Event>(job: &Job, codec: &dyn Codec) -> Result<Arc<E>, DecodeError> 
     decode::<E>(job.envelope().version, &job.data(codec)?).map(Arc::new)
 }
 
-fn argument<A: EventArg>(
-    event: &Arc<A::Event>,
-    job: &Job,
-    attempt: u32,
-    group: &GroupCore,
-) -> A {
+fn argument<A: EventArg>(event: &Arc<A::Event>, job: &Job, attempt: u32, group: &GroupCore) -> A {
     A::extract(&Attempt {
         event,
         envelope: job.envelope(),
         message: job.message(),
         attempt,
         group: &group.name,
-        cancel: &|| Cancel { draining: group.draining.clone(), revoked: job.revoked().clone() },
+        cancel: &|| Cancel {
+            draining: group.draining.clone(),
+            revoked: job.revoked().clone(),
+        },
     })
 }

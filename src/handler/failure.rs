@@ -74,7 +74,10 @@ pub fn rate_limited<E: Into<BoxError> + Send + 'static>(error: E, after: Duratio
 
 impl Failure {
     pub(crate) fn new<E: Into<BoxError> + Send + 'static>(class: Class, error: E) -> Self {
-        Self { class, error: Box::new(Kept(error)) }
+        Self {
+            class,
+            error: Box::new(Kept(error)),
+        }
     }
 
     /// Its class.
@@ -111,7 +114,10 @@ impl Failure {
         let text = chain(&*error);
         match catch_unwind(AssertUnwindSafe(|| drop(error))) {
             Ok(()) => text,
-            Err(panic) => safe(&format!("{text} (and {} while dropped)", panic_message(panic))),
+            Err(panic) => safe(&format!(
+                "{text} (and {} while dropped)",
+                panic_message(panic)
+            )),
         }
     }
 }
@@ -125,7 +131,9 @@ impl<E: Into<BoxError> + Send + 'static> From<E> for Failure {
 /// The class only: an error's text may be private.
 impl fmt::Debug for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Failure").field("class", &self.class).finish_non_exhaustive()
+        f.debug_struct("Failure")
+            .field("class", &self.class)
+            .finish_non_exhaustive()
     }
 }
 

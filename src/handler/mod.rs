@@ -17,7 +17,9 @@ pub use outcome::{IntoOutcome, Outcome};
 
 pub(crate) use arg::Attempt;
 pub(crate) use delivery::Cancel;
-pub(crate) use entry::{Entry, ErasedHandler, HandlerInfo, Invoke, Pattern as PatternHandler, Stated, Typed, Wanted};
+pub(crate) use entry::{
+    Entry, ErasedHandler, HandlerInfo, Invoke, Pattern as PatternHandler, Stated, Typed, Wanted,
+};
 
 use std::future::Future;
 

@@ -44,8 +44,12 @@ async fn handler<I: Invoke>(
 ) -> Outcome {
     let group = &*entry.info.group;
     let subscription = entry.info.subscription;
-    let mut current =
-        Current::of(job.envelope(), group.bus.id, subscription, group.name.clone());
+    let mut current = Current::of(
+        job.envelope(),
+        group.bus.id,
+        subscription,
+        group.name.clone(),
+    );
     if let Some(trace) = trace {
         // What it emits names the handler's span as its parent, not the producer's.
         current.trace = Some(trace.clone());
@@ -53,7 +57,9 @@ async fn handler<I: Invoke>(
     let mut current = Some(current);
     let made = {
         let _entered = Entered::new(&mut current);
-        catch_unwind(AssertUnwindSafe(|| entry.invoke.call(input, job, number, group)))
+        catch_unwind(AssertUnwindSafe(|| {
+            entry.invoke.call(input, job, number, group)
+        }))
     };
     let mut future = match made {
         Ok(future) => pin!(Some(future)),
@@ -82,7 +88,10 @@ async fn handler<I: Invoke>(
         (Some(Err(panic)), _) | (Some(Ok(_)), Err(panic)) => panicked(panic),
         (None, _) => Outcome::Failed(Failure::new(
             Class::Timeout,
-            format!("no result within the deadline of {:?}", group.settings.deadline),
+            format!(
+                "no result within the deadline of {:?}",
+                group.settings.deadline
+            ),
         )),
     }
 }
@@ -108,14 +117,19 @@ async fn within<F: Future>(deadline: Duration, future: F) -> Option<F::Output> {
 
 async fn caught<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> {
     let mut future = pin!(future);
-    poll_fn(|task| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(task))) {
-        Ok(Poll::Pending) => Poll::Pending,
-        Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
-        Err(panic) => Poll::Ready(Err(panic)),
-    })
+    poll_fn(
+        |task| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(task))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Err(panic) => Poll::Ready(Err(panic)),
+        },
+    )
     .await
 }
 
 fn panicked(panic: Box<dyn Any + Send>) -> Outcome {
-    Outcome::Failed(Failure::new(Class::Panic, crate::text::panic_message(panic)))
+    Outcome::Failed(Failure::new(
+        Class::Panic,
+        crate::text::panic_message(panic),
+    ))
 }

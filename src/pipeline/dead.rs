@@ -8,9 +8,9 @@ use tidings_transport::{
     TransportError, field,
 };
 
-use super::{Verdict, stable_hash};
 use super::job::Intake;
 use super::trace;
+use super::{Verdict, stable_hash};
 use crate::bus::{BusCore, GroupCore};
 use crate::handler::HandlerInfo;
 use crate::text::safe;
@@ -58,7 +58,12 @@ pub(crate) struct Cause {
 
 impl Cause {
     pub(crate) fn new(reason: Reason, error: String, attempts: u32) -> Self {
-        Self { reason, error, attempts, first_failure: None }
+        Self {
+            reason,
+            error,
+            attempts,
+            first_failure: None,
+        }
     }
 }
 
@@ -101,7 +106,11 @@ pub(crate) async fn letter(
     let message = compose(group, handler, intake, &cause, topic.clone());
     let mut pause = FIRST_PAUSE;
     loop {
-        let published = group.bus.transport.publish(message.clone(), Origin::default()).await;
+        let published = group
+            .bus
+            .transport
+            .publish(message.clone(), Origin::default())
+            .await;
         let error = match published {
             Ok(_) => return Verdict::DeadLettered,
             Err(error) => error,
@@ -128,7 +137,11 @@ fn compose(
     let handler_name = handler.map_or(Name::from_static(""), |handler| handler.name.clone());
     let id = intake.envelope_id();
     // What it is kept under must fit a key; only an id of somebody else can be longer.
-    let id = if id.len() > MAX_KEPT { format!("{:016x}", stable_hash(id.as_bytes())) } else { id };
+    let id = if id.len() > MAX_KEPT {
+        format!("{:016x}", stable_hash(id.as_bytes()))
+    } else {
+        id
+    };
     let key = format!("{id}|{handler_name}");
     let now = group.bus.clock.now();
     let mut headers = inbound.headers.clone();
@@ -136,14 +149,31 @@ fn compose(
         headers.set(Name::from_static(name), Bytes::from(value));
     };
     set(header::REASON, cause.reason.to_string());
-    let lost_key = inbound.key.as_ref().filter(|key| key.len() > MAX_KEPT).map(|key| {
-        format!("(its key of {} bytes is over the {MAX_KEPT} that are kept) ", key.len())
-    });
-    set(header::ERROR, safe(&format!("{}{}", lost_key.as_deref().unwrap_or(""), cause.error)));
+    let lost_key = inbound
+        .key
+        .as_ref()
+        .filter(|key| key.len() > MAX_KEPT)
+        .map(|key| {
+            format!(
+                "(its key of {} bytes is over the {MAX_KEPT} that are kept) ",
+                key.len()
+            )
+        });
+    set(
+        header::ERROR,
+        safe(&format!(
+            "{}{}",
+            lost_key.as_deref().unwrap_or(""),
+            cause.error
+        )),
+    );
     set(header::HANDLER, handler_name.to_string());
     set(header::GROUP, group.name.to_string());
     set(header::ATTEMPTS, cause.attempts.to_string());
-    set(header::FIRST_FAILURE, cause.first_failure.unwrap_or(now).to_string());
+    set(
+        header::FIRST_FAILURE,
+        cause.first_failure.unwrap_or(now).to_string(),
+    );
     set(header::LAST_FAILURE, now.to_string());
     set(header::TOPIC, inbound.topic.to_string());
     if let Some(position) = inbound.origination.position {
@@ -230,7 +260,9 @@ impl DeadLetters {
 
 impl fmt::Debug for DeadLetters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DeadLetters").field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("DeadLetters")
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
     }
 }
 

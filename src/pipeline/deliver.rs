@@ -9,8 +9,8 @@ use super::attempt::attempt;
 use super::dead::{self, Cause, Reason};
 use super::dedup::{Claim, Guard};
 use super::gate::Pass;
-use super::retry::{Attempts, Next};
 use super::job::Intake;
+use super::retry::{Attempts, Next};
 use super::slots::Slot;
 use super::{Finished, Job, Verdict, stable_hash, trace};
 use crate::bus::GroupCore;
@@ -27,7 +27,13 @@ pub(crate) async fn deliver<I: Invoke>(entry: Arc<Entry<I>>, job: Job) -> Finish
     let verdict = run(&entry, &job, &mut attempts).await;
     tell(&entry.info, &job, verdict);
     let recorder = &entry.info.group.bus.recorder;
-    recorder.handled(&entry.info.group, Some(&entry.info.name), job.intake(), attempts, verdict);
+    recorder.handled(
+        &entry.info.group,
+        Some(&entry.info.name),
+        job.intake(),
+        attempts,
+        verdict,
+    );
     Finished { job, verdict }
 }
 
@@ -139,11 +145,17 @@ async fn claim<'a, I: Invoke>(
     let message = job.message();
     let id = &job.envelope().id;
     // An id that was made in this process for this event cannot repeat, unless it is redelivered.
-    let fresh = message.envelope.local().is_some_and(|envelope| envelope.id.is_fresh());
+    let fresh = message
+        .envelope
+        .local()
+        .is_some_and(|envelope| envelope.id.is_fresh());
     if fresh && message.origination.attempt <= 1 {
         return Claimed::Unneeded;
     }
-    let payload = job.data(&*group.bus.codec).ok().map(|data| stable_hash(&data));
+    let payload = job
+        .data(&*group.bus.codec)
+        .ok()
+        .map(|data| stable_hash(&data));
     loop {
         match dedup.claim(id, entry.info.hash, payload) {
             Claim::First(guard) => return Claimed::First(guard),

@@ -56,7 +56,10 @@ impl Gate {
                     State::Running => break,
                     State::Paused { probe_at } if probe_at <= Instant::now() => {
                         breaker.probe_started();
-                        return Pass::Probe(Probe { gate: self, told: false });
+                        return Pass::Probe(Probe {
+                            gate: self,
+                            told: false,
+                        });
                     }
                     State::Paused { probe_at } => Some(probe_at),
                     State::Probing => None,
@@ -131,7 +134,8 @@ impl Probe<'_> {
     /// How the attempt ended.
     pub(crate) fn tell(mut self, success: bool) {
         self.told = true;
-        self.gate.update(|breaker| breaker.probe_result(success, Instant::now()));
+        self.gate
+            .update(|breaker| breaker.probe_result(success, Instant::now()));
     }
 }
 
@@ -139,7 +143,8 @@ impl Probe<'_> {
 impl Drop for Probe<'_> {
     fn drop(&mut self) {
         if !self.told {
-            self.gate.update(|breaker| breaker.probe_lost(Instant::now()));
+            self.gate
+                .update(|breaker| breaker.probe_lost(Instant::now()));
         }
     }
 }

@@ -52,7 +52,12 @@ const MAX_REMEMBERED: usize = 1_024;
 
 impl Router {
     pub(crate) fn new(table: Arc<Table>) -> Self {
-        Self { table, routes: HashMap::new(), last: None, skipped: HashMap::new() }
+        Self {
+            table,
+            routes: HashMap::new(),
+            last: None,
+            skipped: HashMap::new(),
+        }
     }
 
     /// Takes a newer table into use.
@@ -100,12 +105,13 @@ impl Router {
             let error = DecodeError::not_utf8("key");
             return Plan::DeadLetter(Cause::new(Reason::Decode(error.reason()), chain(&error), 0));
         }
-        let typed = route.typed.iter().find(|typed| typed.event == envelope.name);
+        let typed = route
+            .typed
+            .iter()
+            .find(|typed| typed.event == envelope.name);
         match typed {
             Some(typed) if route.any.is_empty() => Plan::Handle(typed.handlers.clone()),
-            Some(typed) => {
-                Plan::Handle(typed.handlers.iter().chain(&route.any).cloned().collect())
-            }
+            Some(typed) => Plan::Handle(typed.handlers.iter().chain(&route.any).cloned().collect()),
             None if route.typed.is_empty() && route.any.is_empty() => Plan::Skip("no handler left"),
             None if !route.any.is_empty() => Plan::Handle(route.any.clone()),
             None if route.shared => {
@@ -157,10 +163,20 @@ impl Router {
 
 impl Route {
     fn new(table: &Table, name: &Name) -> Self {
-        let mut route = Self { typed: Vec::new(), any: Handlers::new(), shared: false };
+        let mut route = Self {
+            typed: Vec::new(),
+            any: Handlers::new(),
+            shared: false,
+        };
         for handler in &table.handlers {
             match &handler.info().wanted {
-                Wanted::Type { event, version, topic, shared, .. } if topic == name => {
+                Wanted::Type {
+                    event,
+                    version,
+                    topic,
+                    shared,
+                    ..
+                } if topic == name => {
                     route.shared |= *shared;
                     match route.typed.iter_mut().find(|typed| typed.event == *event) {
                         Some(typed) => {
@@ -199,7 +215,10 @@ fn parse(group: &GroupCore, route: &Route, message: &Inbound) -> Result<Parsed, 
     }
     if let Some(mapping) = group.bus.config.mapping(&message.topic) {
         let (mut envelope, data) = mapping.read(body, fallback, message.origination.published)?;
-        let typed = route.typed.iter().find(|typed| typed.event == envelope.name);
+        let typed = route
+            .typed
+            .iter()
+            .find(|typed| typed.event == envelope.name);
         envelope.version = typed.map_or(1, |typed| typed.newest);
         return Ok(Parsed { envelope, data });
     }

@@ -33,7 +33,11 @@ impl Intake {
     pub(crate) fn envelope(&self) -> &Envelope {
         match &self.parsed {
             Some(parsed) => &parsed.envelope,
-            None => self.received.envelope.local().expect("a local envelope or a parsed one"),
+            None => self
+                .received
+                .envelope
+                .local()
+                .expect("a local envelope or a parsed one"),
         }
     }
 
@@ -49,7 +53,10 @@ impl Intake {
 
     /// As [`envelope_id`](Self::envelope_id).
     pub(crate) fn envelope_correlation(&self) -> String {
-        self.readable(|envelope| envelope.correlation().to_string(), field::CORRELATION)
+        self.readable(
+            |envelope| envelope.correlation().to_string(),
+            field::CORRELATION,
+        )
     }
 
     fn readable(&self, read: impl FnOnce(&Envelope) -> String, raw: &str) -> String {

@@ -27,13 +27,19 @@ impl LaneKey {
     /// The lane of a message; `None` without a key, which promises no order.
     pub(crate) fn of(message: &Inbound) -> Option<Self> {
         let key = message.key.clone()?;
-        Some(Self { topic: message.topic.clone(), key })
+        Some(Self {
+            topic: message.topic.clone(),
+            key,
+        })
     }
 }
 
 impl<T> Lanes<T> {
     pub(crate) fn new() -> Self {
-        Self { busy: HashMap::default(), waiting: 0 }
+        Self {
+            busy: HashMap::default(),
+            waiting: 0,
+        }
     }
 
     /// Takes the lane for an item, or puts the item behind those that are there.
@@ -87,7 +93,10 @@ mod tests {
     use super::*;
 
     fn lane(topic: &'static str, key: &'static str) -> LaneKey {
-        LaneKey { topic: Name::from_static(topic), key: Bytes::from_static(key.as_bytes()) }
+        LaneKey {
+            topic: Name::from_static(topic),
+            key: Bytes::from_static(key.as_bytes()),
+        }
     }
 
     #[test]

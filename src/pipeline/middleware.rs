@@ -65,7 +65,11 @@ impl<'a> Next<'a> {
         delivery: &'a DeliveryInfo,
         handler: &'a (dyn Fn() -> BoxFuture<'a, Outcome> + Send + Sync),
     ) -> Self {
-        Self { layers, delivery, handler }
+        Self {
+            layers,
+            delivery,
+            handler,
+        }
     }
 
     /// Runs it.
@@ -76,7 +80,15 @@ impl<'a> Next<'a> {
     pub async fn run(self) -> Outcome {
         match self.layers.split_first() {
             Some((first, rest)) => {
-                first.handle(self.delivery, Next { layers: rest, ..self }).await
+                first
+                    .handle(
+                        self.delivery,
+                        Next {
+                            layers: rest,
+                            ..self
+                        },
+                    )
+                    .await
             }
             None => (self.handler)().await,
         }
@@ -85,7 +97,9 @@ impl<'a> Next<'a> {
 
 impl fmt::Debug for Next<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Next").field("layers", &self.layers.len()).finish_non_exhaustive()
+        f.debug_struct("Next")
+            .field("layers", &self.layers.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -117,7 +131,15 @@ impl<'a> NextPublish<'a> {
     pub async fn run(self, message: Message) -> Result<Receipt, PublishError> {
         match self.layers.split_first() {
             Some((first, rest)) => {
-                first.publish(message, NextPublish { layers: rest, ..self }).await
+                first
+                    .publish(
+                        message,
+                        NextPublish {
+                            layers: rest,
+                            ..self
+                        },
+                    )
+                    .await
             }
             None => (self.transport)(message).await,
         }
@@ -126,7 +148,9 @@ impl<'a> NextPublish<'a> {
 
 impl fmt::Debug for NextPublish<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NextPublish").field("layers", &self.layers.len()).finish_non_exhaustive()
+        f.debug_struct("NextPublish")
+            .field("layers", &self.layers.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -15,12 +15,18 @@ pub(crate) struct Slots {
 
 impl Slots {
     pub(crate) fn new(count: usize) -> Self {
-        Self { free: AtomicUsize::new(count), waiting: AtomicUsize::new(0), freed: Notify::new() }
+        Self {
+            free: AtomicUsize::new(count),
+            waiting: AtomicUsize::new(0),
+            freed: Notify::new(),
+        }
     }
 
     pub(crate) fn try_take(&self) -> bool {
         self.free
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |free| free.checked_sub(1))
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |free| {
+                free.checked_sub(1)
+            })
             .is_ok()
     }
 

@@ -14,14 +14,23 @@ async fn a_repeat_is_suppressed_and_a_failed_first_try_is_not_swallowed() {
     for (url, world) in World::all() {
         let bus = world.bus().await;
         let log = Log::default();
-        bus.with(log.clone()).on(async |log: Log<u32>, event: Delivery<Step>| {
-            let calls = log.push(event.attempt());
-            if calls == 1 { Err("first try fails") } else { Ok(()) }
-        });
+        bus.with(log.clone())
+            .on(async |log: Log<u32>, event: Delivery<Step>| {
+                let calls = log.push(event.attempt());
+                if calls == 1 {
+                    Err("first try fails")
+                } else {
+                    Ok(())
+                }
+            });
         bus.emit(step("k", 1)).id("evt-1").await.unwrap();
         bus.emit(step("k", 1)).id("evt-1").await.unwrap();
         bus.settled().await.unwrap();
-        assert_eq!(log.all(), [1, 2], "{url}: the retry ran, the repeat did not");
+        assert_eq!(
+            log.all(),
+            [1, 2],
+            "{url}: the retry ran, the repeat did not"
+        );
         let stats = bus.group("x").stats();
         assert!(stats.is_none());
         bus.emit(step("k", 1)).id("evt-2").await.unwrap();
@@ -36,14 +45,23 @@ async fn a_repeat_after_a_dead_letter_is_tried_again() {
     for (url, world) in World::all() {
         let bus = world.bus().await;
         let calls = Arc::new(AtomicUsize::new(0));
-        bus.with(Arc::clone(&calls)).on(async |calls: Arc<AtomicUsize>, _: Step| {
-            if calls.fetch_add(1, Ordering::SeqCst) < 3 { Err("down") } else { Ok(()) }
-        });
+        bus.with(Arc::clone(&calls))
+            .on(async |calls: Arc<AtomicUsize>, _: Step| {
+                if calls.fetch_add(1, Ordering::SeqCst) < 3 {
+                    Err("down")
+                } else {
+                    Ok(())
+                }
+            });
         for _ in 0..2 {
             bus.emit(step("k", 1)).id("evt-1").await.unwrap();
             bus.settled().await.unwrap();
         }
-        assert_eq!(calls.load(Ordering::SeqCst), 4, "{url}: three failures, then one success");
+        assert_eq!(
+            calls.load(Ordering::SeqCst),
+            4,
+            "{url}: three failures, then one success"
+        );
         assert_eq!(bus.dead_letters("svc").list().await.unwrap().len(), 1);
     }
 }
@@ -54,12 +72,16 @@ async fn a_concurrent_twin_waits_for_the_first() {
         let bus = world.bus().await;
         let gate = Arc::new(Semaphore::new(0));
         let calls = Arc::new(AtomicUsize::new(0));
-        bus.group("g").unordered().concurrency(1).with((Arc::clone(&gate), Arc::clone(&calls))).on(
-            async |(gate, calls): (Arc<Semaphore>, Arc<AtomicUsize>), _: Step| {
-                calls.fetch_add(1, Ordering::SeqCst);
-                gate.acquire().await.unwrap().forget();
-            },
-        );
+        bus.group("g")
+            .unordered()
+            .concurrency(1)
+            .with((Arc::clone(&gate), Arc::clone(&calls)))
+            .on(
+                async |(gate, calls): (Arc<Semaphore>, Arc<AtomicUsize>), _: Step| {
+                    calls.fetch_add(1, Ordering::SeqCst);
+                    gate.acquire().await.unwrap().forget();
+                },
+            );
         bus.emit(step("k", 1)).id("evt-1").await.unwrap();
         bus.emit(step("k", 1)).id("evt-1").await.unwrap();
         until("the first runs", || calls.load(Ordering::SeqCst) == 1).await;
@@ -92,7 +114,11 @@ async fn groups_and_handlers_have_marks_of_their_own() {
         bus.settled().await.unwrap();
         let mut seen = log.all();
         seen.sort_unstable();
-        assert_eq!(seen, [("a", "one"), ("a", "two"), ("b", "one"), ("b", "two")], "{url}");
+        assert_eq!(
+            seen,
+            [("a", "one"), ("a", "two"), ("b", "one"), ("b", "two")],
+            "{url}"
+        );
     }
 }
 
@@ -102,14 +128,18 @@ async fn the_window_passes_and_dedup_can_be_off() {
         let bus = world.bus().await;
         let (kept, off) = (Log::default(), Log::default());
         let policy = DedupPolicy::default().window(Duration::from_secs(600));
-        bus.group("kept").dedup(policy).with(kept.clone()).on(async |log: Log<u32>, e: Step| {
-            log.push(e.number);
-        });
-        bus.group("off").dedup(DedupPolicy::off()).with(off.clone()).on(
-            async |log: Log<u32>, e: Step| {
+        bus.group("kept")
+            .dedup(policy)
+            .with(kept.clone())
+            .on(async |log: Log<u32>, e: Step| {
                 log.push(e.number);
-            },
-        );
+            });
+        bus.group("off")
+            .dedup(DedupPolicy::off())
+            .with(off.clone())
+            .on(async |log: Log<u32>, e: Step| {
+                log.push(e.number);
+            });
         for wait in [0, 599, 700] {
             tokio::time::advance(Duration::from_secs(wait)).await;
             bus.emit(step("k", 1)).id("evt-1").await.unwrap();
@@ -125,9 +155,10 @@ async fn one_id_with_two_payloads_is_no_duplicate() {
     for (url, world) in World::all() {
         let bus = world.bus().await;
         let log = Log::default();
-        bus.with(log.clone()).on(async |log: Log<u32>, event: Step| {
-            log.push(event.number);
-        });
+        bus.with(log.clone())
+            .on(async |log: Log<u32>, event: Step| {
+                log.push(event.number);
+            });
         bus.emit(step("k", 1)).id("evt-1").await.unwrap();
         bus.emit(step("k", 2)).id("evt-1").await.unwrap();
         bus.settled().await.unwrap();

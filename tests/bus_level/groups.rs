@@ -19,24 +19,53 @@ struct Counted {
 async fn groups_are_independent_and_named_after_their_service() {
     for (url, world) in World::all() {
         let bus = world.bus().await;
-        let other = Bus::builder("other").transport(world.memory.clone()).build().await.unwrap();
+        let other = Bus::builder("other")
+            .transport(world.memory.clone())
+            .build()
+            .await
+            .unwrap();
         let log = Log::default();
-        bus.group("notifications").on(async |_: Step| Err::<(), _>(permanent("broken here")));
-        other.group("notifications").with(log.clone()).on(async |log: Log<u32>, event: Step| {
-            log.push(event.number);
-        });
+        bus.group("notifications")
+            .on(async |_: Step| Err::<(), _>(permanent("broken here")));
+        other
+            .group("notifications")
+            .with(log.clone())
+            .on(async |log: Log<u32>, event: Step| {
+                log.push(event.number);
+            });
         assert_eq!(bus.group("notifications").wire_name(), "svc.notifications");
-        assert_eq!(bus.group("notifications").exact().wire_name(), "notifications");
+        assert_eq!(
+            bus.group("notifications").exact().wire_name(),
+            "notifications"
+        );
         assert_eq!(bus.named("x").wire_name(), "svc");
         let receipt = bus.emit(step("k", 1)).await.unwrap();
         let mut groups: Vec<_> = receipt.groups().iter().map(Name::to_string).collect();
         groups.sort();
-        assert_eq!(groups, ["other.notifications", "svc.notifications"], "{url}");
+        assert_eq!(
+            groups,
+            ["other.notifications", "svc.notifications"],
+            "{url}"
+        );
         bus.settled().await.unwrap();
         other.settled().await.unwrap();
         assert_eq!(log.all(), [1], "{url}: failure there is invisible here");
-        assert_eq!(bus.dead_letters("notifications").list().await.unwrap().len(), 1);
-        assert!(other.dead_letters("notifications").list().await.unwrap().is_empty());
+        assert_eq!(
+            bus.dead_letters("notifications")
+                .list()
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
+        assert!(
+            other
+                .dead_letters("notifications")
+                .list()
+                .await
+                .unwrap()
+                .is_empty()
+        );
     }
 }
 
@@ -56,19 +85,29 @@ async fn every_event_reaches_exactly_one_final_state_cascades_included() {
     for (url, world) in World::all() {
         let bus = world.builder().concurrency(7).build().await.unwrap();
         let counted = Log::default();
-        bus.group("first").with(bus.clone()).on(async |bus: Bus, event: Step| {
-            if event.number % 10 == 3 {
-                return Err(permanent("three"));
-            }
-            bus.emit(Counted { number: event.number }).await.map_err(|error| permanent(error.to_string()))?;
-            Ok(())
-        });
-        bus.group("second").with(counted.clone()).on(async |log: Log<u32>, event: Counted| {
-            tokio::task::yield_now().await;
-            log.push(event.number);
-        });
+        bus.group("first")
+            .with(bus.clone())
+            .on(async |bus: Bus, event: Step| {
+                if event.number % 10 == 3 {
+                    return Err(permanent("three"));
+                }
+                bus.emit(Counted {
+                    number: event.number,
+                })
+                .await
+                .map_err(|error| permanent(error.to_string()))?;
+                Ok(())
+            });
+        bus.group("second")
+            .with(counted.clone())
+            .on(async |log: Log<u32>, event: Counted| {
+                tokio::task::yield_now().await;
+                log.push(event.number);
+            });
         for number in 0..1_000 {
-            bus.emit(step((number % 13).to_string(), number)).await.unwrap();
+            bus.emit(step((number % 13).to_string(), number))
+                .await
+                .unwrap();
         }
         bus.settled().await.unwrap();
         let first = bus.group("first").stats().unwrap();
@@ -88,16 +127,22 @@ async fn off_waits_for_the_call_in_flight_and_a_later_handler_joins_the_live_gro
         let bus = world.bus().await;
         let gate = Arc::new(Semaphore::new(0));
         let log = Log::default();
-        let first = bus.named("first").with((Arc::clone(&gate), log.clone())).on(
-            async |(gate, log): (Arc<Semaphore>, Log<&'static str>), _: Step| {
-                gate.acquire().await.unwrap().forget();
-                log.push("first");
-            },
-        );
+        let first = bus
+            .named("first")
+            .with((Arc::clone(&gate), log.clone()))
+            .on(
+                async |(gate, log): (Arc<Semaphore>, Log<&'static str>), _: Step| {
+                    gate.acquire().await.unwrap().forget();
+                    log.push("first");
+                },
+            );
         for number in 0..3 {
             bus.emit(step("k", number)).await.unwrap();
         }
-        until("one is in flight", || bus.named("x").stats().unwrap().unsettled == 3).await;
+        until("one is in flight", || {
+            bus.named("x").stats().unwrap().unsettled == 3
+        })
+        .await;
         let off = tokio::spawn(first.off());
         for _ in 0..100 {
             tokio::task::yield_now().await;
@@ -107,11 +152,17 @@ async fn off_waits_for_the_call_in_flight_and_a_later_handler_joins_the_live_gro
         off.await.unwrap().unwrap();
         bus.settled().await.unwrap();
         assert_eq!(log.all(), ["first"], "{url}");
-        assert_eq!(bus.named("x").stats().unwrap().skipped, 2, "{url}: queued events of a removed handler");
+        assert_eq!(
+            bus.named("x").stats().unwrap().skipped,
+            2,
+            "{url}: queued events of a removed handler"
+        );
 
-        bus.named("second").with(log.clone()).on(async |log: Log<&'static str>, _: Step| {
-            log.push("second");
-        });
+        bus.named("second")
+            .with(log.clone())
+            .on(async |log: Log<&'static str>, _: Step| {
+                log.push("second");
+            });
         bus.emit(step("k", 9)).await.unwrap();
         bus.settled().await.unwrap();
         assert_eq!(log.all(), ["first", "second"], "{url}");
@@ -125,10 +176,20 @@ async fn what_the_transport_lacks_is_refused_at_start_with_the_fix() {
         let start = tidings::transport::Start::At(tidings::transport::Timestamp::from_micros(0));
         bus.group("late").start_at(start).on(async |_: Step| {});
         let error = bus.start().await.unwrap_err();
-        let [problem] = error.problems() else { panic!("{url}: {error}") };
-        assert!(problem.contains("svc.late") && problem.contains("replay"), "{url}: {problem}");
+        let [problem] = error.problems() else {
+            panic!("{url}: {error}")
+        };
+        assert!(
+            problem.contains("svc.late") && problem.contains("replay"),
+            "{url}: {problem}"
+        );
         let explained = bus.explain();
-        assert!(explained.to_string().contains("transport cannot: retains, replay"), "{explained}");
+        assert!(
+            explained
+                .to_string()
+                .contains("transport cannot: retains, replay"),
+            "{explained}"
+        );
         assert_eq!(explained.problems(), error.problems());
     }
 }

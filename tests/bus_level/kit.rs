@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidings::memory::Memory;
-use tidings::transport::{
-    Carried, Headers, Message, Name, Origin, Payload, Receipt, Transport,
-};
+use tidings::transport::{Carried, Headers, Message, Name, Origin, Payload, Receipt, Transport};
 use tidings::{Bus, BusBuilder, Event, RetryPolicy};
 
 /// An event of every case: a key and a number in its sequence.
@@ -19,7 +17,10 @@ pub(crate) struct Step {
 }
 
 pub(crate) fn step(key: impl Into<String>, number: u32) -> Step {
-    Step { key: key.into(), number }
+    Step {
+        key: key.into(),
+        number,
+    }
 }
 
 /// A transport that cases can also reach past the bus.
@@ -33,12 +34,19 @@ impl World {
         let memory = || Memory::new();
         [
             ("memory://", Self { memory: memory() }),
-            ("memory://?encoded=true", Self { memory: memory().encoded(true) }),
+            (
+                "memory://?encoded=true",
+                Self {
+                    memory: memory().encoded(true),
+                },
+            ),
         ]
     }
 
     pub(crate) fn builder(&self) -> BusBuilder {
-        Bus::builder("svc").transport(self.memory.clone()).retry(quick())
+        Bus::builder("svc")
+            .transport(self.memory.clone())
+            .retry(quick())
     }
 
     pub(crate) async fn bus(&self) -> Bus {
@@ -55,13 +63,19 @@ impl World {
             payload: Payload::Bytes(body.to_vec().into()),
             delay: None,
         };
-        self.memory.publish(message, Origin::default()).await.unwrap()
+        self.memory
+            .publish(message, Origin::default())
+            .await
+            .unwrap()
     }
 }
 
 /// Few and short waits, so that a failing case fails soon; on a paused clock they cost nothing.
 pub(crate) fn quick() -> RetryPolicy {
-    RetryPolicy::exponential().attempts(3).base(Duration::from_millis(10)).cap(Duration::from_millis(40))
+    RetryPolicy::exponential()
+        .attempts(3)
+        .base(Duration::from_millis(10))
+        .cap(Duration::from_millis(40))
 }
 
 /// Something that handlers write down, in order.

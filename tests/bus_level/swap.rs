@@ -27,7 +27,10 @@ mod program {
         bus.group("walkers").with(seen.clone()).on(walk);
         for number in 0..200 {
             let event = step(format!("key-{}", number % 7), number);
-            bus.emit(event.clone()).id(format!("evt-{number}")).await.unwrap();
+            bus.emit(event.clone())
+                .id(format!("evt-{number}"))
+                .await
+                .unwrap();
             if number % 25 == 0 {
                 bus.emit(event).id(format!("evt-{number}")).await.unwrap();
             }
@@ -53,7 +56,13 @@ async fn same_program_every_transport() {
             .await
             .unwrap()
             .iter()
-            .map(|letter| (letter.id().unwrap().to_string(), letter.reason().to_owned(), letter.bytes()))
+            .map(|letter| {
+                (
+                    letter.id().unwrap().to_string(),
+                    letter.reason().to_owned(),
+                    letter.bytes(),
+                )
+            })
             .collect();
         dead.sort();
         let stats = bus.group("walkers").stats().unwrap();
@@ -69,6 +78,10 @@ async fn same_program_every_transport() {
         let (url, other_per_key, other_dead, other_completed, other_duplicates) = other;
         assert_eq!(per_key, other_per_key, "{url}");
         assert_eq!(dead, other_dead, "{url}");
-        assert_eq!((completed, duplicates), (other_completed, other_duplicates), "{url}");
+        assert_eq!(
+            (completed, duplicates),
+            (other_completed, other_duplicates),
+            "{url}"
+        );
     }
 }

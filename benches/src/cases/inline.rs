@@ -19,8 +19,11 @@ pub(super) fn cases() -> Result<Vec<Case>> {
     for listeners in [1, 3, 10] {
         let limit = name::raw(listeners);
         cases.push(raw(&limit, listeners));
-        cases.push(handle(name::handle(listeners), &listened(&runtime, listeners)?).against(&limit));
-        cases.push(try_emit(name::try_emit(listeners), listened(&runtime, listeners)?).against(&limit));
+        cases
+            .push(handle(name::handle(listeners), &listened(&runtime, listeners)?).against(&limit));
+        cases.push(
+            try_emit(name::try_emit(listeners), listened(&runtime, listeners)?).against(&limit),
+        );
         let awaited = listened(&runtime, listeners)?;
         cases.push(emit(name::emit(listeners), awaited, &runtime).against(limit));
     }
@@ -50,7 +53,10 @@ fn listen(bus: &Bus) {
 /// What every listener does: it adds to a counter.
 #[inline(always)]
 fn add_up(order: &OrderPlaced) {
-    TOTAL.store(TOTAL.load(Ordering::Relaxed) + order.total_cents, Ordering::Relaxed);
+    TOTAL.store(
+        TOTAL.load(Ordering::Relaxed) + order.total_cents,
+        Ordering::Relaxed,
+    );
 }
 
 static TOTAL: AtomicU64 = AtomicU64::new(0);

@@ -52,8 +52,9 @@ pub(super) fn cases() -> Result<Vec<Case>> {
     let runtime = runtime()?;
     let bus: Bus = bus(&runtime)?;
     bus.on(async |tick: Arc<Ticked>| tick.arrived());
-    let emitted =
-        median_of(name::LATENCY, runtime, async move |()| bus.emit(Ticked::now()).await.is_ok());
+    let emitted = median_of(name::LATENCY, runtime, async move |()| {
+        bus.emit(Ticked::now()).await.is_ok()
+    });
     Ok(vec![raw, emitted.against(name::LATENCY_RAW)])
 }
 

@@ -25,7 +25,11 @@ pub(crate) struct OrderPlaced {
 impl OrderPlaced {
     #[inline(always)]
     pub(crate) fn number(order: u64) -> Self {
-        Self { order, user: order ^ 7, total_cents: 5_999 }
+        Self {
+            order,
+            user: order ^ 7,
+            total_cents: 5_999,
+        }
     }
 }
 
@@ -40,7 +44,9 @@ pub(crate) fn all() -> Result<Vec<Case>> {
 
 /// One thread, so that nothing depends on where the scheduler puts a task.
 fn runtime() -> Result<Runtime> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_time().build()?)
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?)
 }
 
 /// A bus in memory with the default settings.

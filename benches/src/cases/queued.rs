@@ -29,26 +29,41 @@ static LEFT: AtomicU64 = AtomicU64::new(0);
 static DONE: Notify = Notify::const_new();
 
 pub(super) fn cases() -> Result<Vec<Case>> {
-    let plain = |bus: &Bus| drop(bus.on(async |order: Arc<OrderPlaced>| handled(order.total_cents)));
+    let plain =
+        |bus: &Bus| drop(bus.on(async |order: Arc<OrderPlaced>| handled(order.total_cents)));
     let unused = |bus: &Bus| {
         plain(bus);
         drop(bus.on_any(|_| {}).off_on_drop());
         drop(bus.listen(|_: &OrderPlaced| {}).off_on_drop());
     };
     let two = |bus: &Bus| {
-        drop(bus.named("first").on(async |order: Arc<OrderPlaced>| handled(order.total_cents)));
-        drop(bus.named("second").on(async |order: Arc<OrderPlaced>| handled(order.total_cents)));
+        drop(
+            bus.named("first")
+                .on(async |order: Arc<OrderPlaced>| handled(order.total_cents)),
+        );
+        drop(
+            bus.named("second")
+                .on(async |order: Arc<OrderPlaced>| handled(order.total_cents)),
+        );
     };
     let keyed = |bus: &Bus| drop(bus.on(async |order: Arc<OrderShipped>| handled(order.order)));
-    let shipped = |order| OrderShipped { order: order % 1_000 };
+    let shipped = |order| OrderShipped {
+        order: order % 1_000,
+    };
     let usual = || Bus::builder("bench");
     Ok(vec![
         raw(name::MPSC, 1)?,
         raw(name::MPSC_MANY, 64)?.against(name::MPSC),
         queued(name::QUEUED, usual(), plain, OrderPlaced::number, 1)?.against(name::MPSC),
         queued(name::QUEUED_UNUSED, usual(), unused, OrderPlaced::number, 1)?.against(name::QUEUED),
-        queued(name::QUEUED_LAYER, usual().around_handlers(Nothing), plain, OrderPlaced::number, 1)?
-            .against(name::QUEUED),
+        queued(
+            name::QUEUED_LAYER,
+            usual().around_handlers(Nothing),
+            plain,
+            OrderPlaced::number,
+            1,
+        )?
+        .against(name::QUEUED),
         queued(name::QUEUED_KEYED, usual(), keyed, shipped, 1)?.against(name::QUEUED),
         queued(name::QUEUED_TWO, usual(), two, OrderPlaced::number, 2)?.against(name::QUEUED),
     ])
@@ -105,7 +120,12 @@ fn raw(name: &str, many: usize) -> Result<Case> {
         let sender = sender.clone();
         timed(&runtime, count, async move {
             for number in 0..count {
-                let _ = black_box(sender.send(Arc::new(OrderPlaced::number(number))).await.is_ok());
+                let _ = black_box(
+                    sender
+                        .send(Arc::new(OrderPlaced::number(number)))
+                        .await
+                        .is_ok(),
+                );
             }
         })
     }))

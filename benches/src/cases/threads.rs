@@ -9,7 +9,6 @@ use anyhow::Result;
 use super::{OrderPlaced, bus, name, runtime};
 use crate::driver::Case;
 
-
 pub(super) fn cases() -> Result<Vec<Case>> {
     let runtime = runtime()?;
     let bus = bus(&runtime)?;
@@ -27,14 +26,22 @@ pub(super) fn cases() -> Result<Vec<Case>> {
                     start.wait();
                     let begun = Instant::now();
                     for number in 0..count {
-                        let _ = black_box(orders.try_emit(OrderPlaced::number(black_box(number))).is_ok());
+                        let _ = black_box(
+                            orders
+                                .try_emit(OrderPlaced::number(black_box(number)))
+                                .is_ok(),
+                        );
                     }
                     begun.elapsed()
                 })
             })
             .collect();
         // The mean: what one publisher pays for the other.
-        threads.into_iter().filter_map(|thread| thread.join().ok()).sum::<Duration>() / 2
+        threads
+            .into_iter()
+            .filter_map(|thread| thread.join().ok())
+            .sum::<Duration>()
+            / 2
     });
     Ok(vec![case.against(name::handle(1))])
 }

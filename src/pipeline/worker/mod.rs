@@ -8,9 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tidings_transport::{
-    BoxFuture, DynConsumer, ErrorKind, Received, Signal, TransportError,
-};
+use tidings_transport::{BoxFuture, DynConsumer, ErrorKind, Received, Signal, TransportError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -26,11 +24,17 @@ use crate::handler::ErasedHandler;
 /// What the bus asks of a worker.
 pub(crate) enum Command {
     /// Answer when no call of this handler runs.
-    Quiesce { subscription: u64, reply: oneshot::Sender<()> },
+    Quiesce {
+        subscription: u64,
+        reply: oneshot::Sender<()>,
+    },
     /// The watchdog asks for a sign of life.
     Answer,
     /// End now: drop what runs, give back what is unsettled, leave the group.
-    Close { deadline: Duration, reply: oneshot::Sender<Closed> },
+    Close {
+        deadline: Duration,
+        reply: oneshot::Sender<Closed>,
+    },
 }
 
 /// How a worker ended.
@@ -259,8 +263,10 @@ impl<'a> Worker<'a> {
     fn share(&mut self, intake: Intake, handlers: Handlers) {
         // Decided once: a handler that ends another's registration while it starts must not
         // change how many shares there are.
-        let live: Handlers =
-            handlers.into_iter().filter(|handler| !handler.info().is_removed()).collect();
+        let live: Handlers = handlers
+            .into_iter()
+            .filter(|handler| !handler.info().is_removed())
+            .collect();
         let count = live.len();
         let mut live = live.into_iter();
         match (count, live.next()) {
@@ -274,7 +280,10 @@ impl<'a> Worker<'a> {
             }
             (_, None) => {
                 self.group.counters.skipped();
-                self.group.bus.recorder.skipped(&self.group, &intake, "no handler left");
+                self.group
+                    .bus
+                    .recorder
+                    .skipped(&self.group, &intake, "no handler left");
                 self.settle(intake, false);
             }
         }
@@ -319,7 +328,10 @@ impl<'a> Worker<'a> {
         let future = Box::pin(async move {
             let verdict = dead::letter(&group, None, &intake, cause).await;
             super::deliver::tell_unread(&group, &intake, verdict);
-            Finished { job: Job::Sole(intake), verdict }
+            Finished {
+                job: Job::Sole(intake),
+                verdict,
+            }
         });
         self.drive(0, future);
     }
@@ -339,7 +351,10 @@ impl<'a> Worker<'a> {
                         let _polling = handler.as_deref().map(|handler| handler.info().polling());
                         future.as_mut().poll(task)
                     });
-                    Ran { subscription, finished: finished.await }
+                    Ran {
+                        subscription,
+                        finished: finished.await,
+                    }
                 });
             }
             Err(panic) => self.lost(crate::text::safe(&crate::text::panic_message(panic))),
@@ -348,7 +363,11 @@ impl<'a> Worker<'a> {
 
     fn handler(&self, subscription: u64) -> Option<Arc<dyn ErasedHandler>> {
         let table = self.table.load();
-        table.handlers.iter().find(|handler| handler.info().subscription == subscription).cloned()
+        table
+            .handlers
+            .iter()
+            .find(|handler| handler.info().subscription == subscription)
+            .cloned()
     }
 
     /// Tells the watchdog who is polled on this task, if that changes.

@@ -85,7 +85,11 @@ impl Worker<'_> {
     /// contract: D2, one settle per delivery, after its final state
     pub(super) fn settle(&mut self, intake: Intake, handed_back: bool) {
         self.bytes -= intake.size();
-        let lane = if self.group.settings.ordered { LaneKey::of(intake.message()) } else { None };
+        let lane = if self.group.settings.ordered {
+            LaneKey::of(intake.message())
+        } else {
+            None
+        };
         if handed_back {
             if let Some(lane) = lane {
                 // Later events of the key must not pass it: the whole lane goes back.
@@ -102,7 +106,9 @@ impl Worker<'_> {
         }
         self.unsettled -= 1;
         let completions = &self.group.bus.completions;
-        let id = completions.is_tracking().then(|| EventId::from(intake.envelope_id()));
+        let id = completions
+            .is_tracking()
+            .then(|| EventId::from(intake.envelope_id()));
         // Acking drops the event, whose own drop code may panic.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| intake.ack())) {
             let error = crate::text::safe(&crate::text::panic_message(panic));
@@ -139,11 +145,17 @@ impl Worker<'_> {
     pub(super) fn publish_state(&mut self) {
         if self.started > 0 || self.successes > 0 {
             let now = Instant::now();
-            self.group.budget.record_first(std::mem::take(&mut self.started), now);
+            self.group
+                .budget
+                .record_first(std::mem::take(&mut self.started), now);
             self.group.counters.completed(u64::from(self.successes));
-            self.group.gate.record_successes(std::mem::take(&mut self.successes), now);
+            self.group
+                .gate
+                .record_successes(std::mem::take(&mut self.successes), now);
         }
-        self.group.counters.set_unsettled(self.unsettled, self.handed_back.len());
+        self.group
+            .counters
+            .set_unsettled(self.unsettled, self.handed_back.len());
         self.group.bus.idle.changed();
         if self.stopped {
             self.group.bus.completions.wake();
