@@ -78,9 +78,6 @@
 //! | `json` | yes | the JSON codecs [`CloudEvents`] and `PlainEnvelope` |
 //! | `testing` | no | the test kit: the production path on a virtual clock |
 
-#[cfg(test)]
-extern crate self as tidings;
-
 mod bus;
 mod clock;
 mod codec;

@@ -271,6 +271,16 @@ impl Supervised {
                 Ok(Ended::QueueGone) => continue,
                 Err(error) => error,
             };
+            if matches!(error.kind(), ErrorKind::DataLoss | ErrorKind::Fenced) {
+                // contract: D7, going on would hide it
+                tracing::error!(
+                    group = %self.core.name,
+                    error = chain(&error),
+                    "group halted: messages are lost, or another instance took over"
+                );
+                self.core.counters.stop();
+                return;
+            }
             if begun.elapsed() > LONGEST_PAUSE {
                 pause = FIRST_PAUSE;
             }

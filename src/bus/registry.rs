@@ -19,7 +19,10 @@ use crate::event::Lineage;
 use crate::handler::{ErasedHandler, Wanted};
 
 /// The taps over all types.
-pub(crate) type Taps = Arc<[(Arc<Heard>, Arc<dyn Fn(&Tap<'_>) + Send + Sync>)]>;
+pub(crate) type Taps = Arc<[TapEntry]>;
+
+/// One tap: whose it is, and its closure.
+type TapEntry = (Arc<Heard>, Arc<dyn Fn(&Tap<'_>) + Send + Sync>);
 
 /// The handlers of one group, immutable; swapped when one is added or removed.
 #[derive(Default)]
@@ -48,7 +51,7 @@ pub(super) struct Cold {
     identities: HashMap<(Name, u32), (TypeId, &'static str)>,
     /// Types whose identity was refused: what is wrong with them is said already.
     pub(super) refused: HashMap<TypeId, String>,
-    taps: Vec<(Arc<Heard>, Arc<dyn Fn(&Tap<'_>) + Send + Sync>)>,
+    taps: Vec<TapEntry>,
     /// Everything wrong with the registrations so far; `start` returns them all at once.
     pub(super) errors: Vec<String>,
     /// Which chain of settings each group was made with.

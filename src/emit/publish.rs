@@ -20,6 +20,10 @@ use crate::pipeline::{NextPublish, tracing_is_on};
 use crate::recorder::Recording;
 
 /// How an emit came out, or how it goes on.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "what waits is boxed once, as a future; boxing it here would be a second allocation"
+)]
 pub(crate) enum Step<E: Event> {
     Ended(Result<Receipt, PublishError<E>>),
     Waits(Waiting<E>),

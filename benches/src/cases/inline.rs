@@ -71,7 +71,9 @@ fn raw(name: &str, listeners: usize) -> Case {
     })
 }
 
-fn raw_listeners(count: usize) -> Vec<Box<dyn Fn(&OrderPlaced)>> {
+type Raw = Box<dyn Fn(&OrderPlaced)>;
+
+fn raw_listeners(count: usize) -> Vec<Raw> {
     let listener = || -> Box<dyn Fn(&OrderPlaced)> { Box::new(add_up) };
     black_box((0..count).map(|_| listener()).collect())
 }

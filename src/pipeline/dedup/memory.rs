@@ -104,11 +104,6 @@ impl Memory {
         self.forgotten
     }
 
-    #[cfg(test)]
-    pub(crate) fn bytes(&self) -> usize {
-        self.table.bytes()
-    }
-
     fn renew(&mut self, id: u128, tick: u64) -> &mut Record {
         let known = self.get(id, tick).is_some();
         let (record, evicted) = self.table.renew(id, tick as u16);

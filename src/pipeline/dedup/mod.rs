@@ -141,11 +141,6 @@ impl Dedup {
     pub(crate) fn in_progress(&self) -> usize {
         self.0.running.len()
     }
-
-    #[cfg(test)]
-    pub(crate) fn bytes(&self) -> usize {
-        self.0.memory().bytes()
-    }
 }
 
 impl fmt::Debug for Dedup {
