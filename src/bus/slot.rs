@@ -284,6 +284,8 @@ fn with_renewed<E: Event, R>(
         snapshot: slot.snapshot(),
         slot,
     };
+    // First, because a listener that only the old one kept may own another listener's guard.
+    drop(CACHE.try_with(|cache| cache[way].try_borrow_mut().ok()?.take()));
     let result = f(&fresh);
     let entry = Way {
         bus,

@@ -13,13 +13,16 @@ use crate::Event;
 use crate::bus::GroupCore;
 use crate::codec::Codec;
 use crate::event::{DecodeError, decode};
-use crate::pipeline::{Finished, Job, deliver};
+use crate::pipeline::{Begun, Finished, First, Job, begin, deliver};
 
 /// A registered handler, as the pipeline and the registry see it.
 pub(crate) trait ErasedHandler: Send + Sync + 'static {
     fn info(&self) -> &HandlerInfo;
-    /// One delivery, end to end: one box, everything inside composed statically.
-    fn deliver(self: Arc<Self>, job: Job) -> BoxFuture<'static, Finished>;
+    /// Begins the first attempt at once, where nothing of the pipeline comes before it.
+    fn begin(&self, job: &Job) -> Begun;
+    /// One delivery, from its first attempt on or from where that stopped, to its end: one box,
+    /// everything inside composed statically.
+    fn deliver(self: Arc<Self>, job: Job, first: Option<First>) -> BoxFuture<'static, Finished>;
 }
 
 /// What is known about a handler beside its code.
@@ -120,6 +123,9 @@ pub(crate) trait Invoke: Send + Sync + 'static {
 
     fn decode(&self, job: &Job, codec: &dyn Codec) -> Result<Self::Input, DecodeError>;
 
+    /// The input where it needs no decoding.
+    fn local(&self, job: &Job) -> Option<Self::Input>;
+
     fn call(
         &self,
         input: &Self::Input,
@@ -140,8 +146,12 @@ impl<I: Invoke> ErasedHandler for Entry<I> {
         &self.info
     }
 
-    fn deliver(self: Arc<Self>, job: Job) -> BoxFuture<'static, Finished> {
-        Box::pin(deliver(self, job))
+    fn begin(&self, job: &Job) -> Begun {
+        begin(self, job)
+    }
+
+    fn deliver(self: Arc<Self>, job: Job, first: Option<First>) -> BoxFuture<'static, Finished> {
+        Box::pin(deliver(self, job, first))
     }
 }
 
@@ -159,6 +169,10 @@ impl<H: Handler<A>, A: EventArg> Invoke for Typed<H, A> {
 
     fn decode(&self, job: &Job, codec: &dyn Codec) -> Result<Self::Input, DecodeError> {
         typed(job, codec)
+    }
+
+    fn local(&self, job: &Job) -> Option<Self::Input> {
+        local(job)
     }
 
     fn call(
@@ -193,6 +207,10 @@ where
         typed(job, codec)
     }
 
+    fn local(&self, job: &Job) -> Option<Self::Input> {
+        local(job)
+    }
+
     fn call(
         &self,
         input: &Self::Input,
@@ -215,6 +233,10 @@ impl<H: AnyHandler> Invoke for Pattern<H> {
         Ok(())
     }
 
+    fn local(&self, _job: &Job) -> Option<()> {
+        Some(())
+    }
+
     fn call(
         &self,
         (): &(),
@@ -228,13 +250,19 @@ impl<H: AnyHandler> Invoke for Pattern<H> {
 
 /// The event: moved where it never left this process, else decoded through the choke point.
 fn typed<E: Event>(job: &Job, codec: &dyn Codec) -> Result<Arc<E>, DecodeError> {
-    if let Payload::Local(local) = &job.message().payload {
-        let value: Arc<dyn Any + Send + Sync> = Arc::clone(&local.value);
-        if let Ok(event) = value.downcast::<E>() {
-            return Ok(event);
-        }
+    if let Some(event) = local(job) {
+        return Ok(event);
     }
     decode::<E>(job.envelope().version, &job.data(codec)?).map(Arc::new)
+}
+
+/// The event where it never left this process.
+fn local<E: Event>(job: &Job) -> Option<Arc<E>> {
+    let Payload::Local(local) = &job.message().payload else {
+        return None;
+    };
+    let value: Arc<dyn Any + Send + Sync> = Arc::clone(&local.value);
+    value.downcast().ok()
 }
 
 fn argument<A: EventArg>(event: &Arc<A::Event>, job: &Job, attempt: u32, group: &GroupCore) -> A {

@@ -42,6 +42,23 @@ async fn handler<I: Invoke>(
     number: u32,
     trace: Option<&TraceContext>,
 ) -> Outcome {
+    let mut current = Some(context(entry, job, trace));
+    let made = {
+        let _entered = Entered::new(&mut current);
+        call(entry, input, job, number)
+    };
+    match made {
+        Ok(future) => through(future, current, entry.info.group.settings.deadline).await,
+        Err(panic) => panicked(panic),
+    }
+}
+
+/// What events emitted in a handler continue.
+pub(crate) fn context<I: Invoke>(
+    entry: &Entry<I>,
+    job: &Job,
+    trace: Option<&TraceContext>,
+) -> Current {
     let group = &*entry.info.group;
     let subscription = entry.info.subscription;
     let mut current = Current::of(
@@ -54,17 +71,29 @@ async fn handler<I: Invoke>(
         // What it emits names the handler's span as its parent, not the producer's.
         current.trace = Some(trace.clone());
     }
-    let mut current = Some(current);
-    let made = {
-        let _entered = Entered::new(&mut current);
-        catch_unwind(AssertUnwindSafe(|| {
-            entry.invoke.call(input, job, number, group)
-        }))
-    };
-    let mut future = match made {
-        Ok(future) => pin!(Some(future)),
-        Err(panic) => return panicked(panic),
-    };
+    current
+}
+
+/// Calls the handler, which makes its future; in its context.
+pub(crate) fn call<I: Invoke>(
+    entry: &Entry<I>,
+    input: &I::Input,
+    job: &Job,
+    number: u32,
+) -> Result<impl Future<Output = Outcome> + Send + 'static, Box<dyn Any + Send>> {
+    let group = &*entry.info.group;
+    catch_unwind(AssertUnwindSafe(|| {
+        entry.invoke.call(input, job, number, group)
+    }))
+}
+
+/// Runs a handler's future to its end, no longer than the deadline.
+pub(crate) async fn through<F: Future<Output = Outcome>>(
+    future: F,
+    mut current: Option<Current>,
+    deadline: Duration,
+) -> Outcome {
+    let mut future = pin!(Some(future));
     let outcome = {
         let run = poll_fn(|task| {
             let _entered = Entered::new(&mut current);
@@ -77,7 +106,7 @@ async fn handler<I: Invoke>(
                 Err(panic) => Poll::Ready(Err(panic)),
             }
         });
-        within(group.settings.deadline, run).await
+        within(deadline, run).await
     };
     let dropped = {
         let _entered = Entered::new(&mut current);
@@ -88,10 +117,7 @@ async fn handler<I: Invoke>(
         (Some(Err(panic)), _) | (Some(Ok(_)), Err(panic)) => panicked(panic),
         (None, _) => Outcome::Failed(Failure::new(
             Class::Timeout,
-            format!(
-                "no result within the deadline of {:?}",
-                group.settings.deadline
-            ),
+            format!("no result within the deadline of {deadline:?}"),
         )),
     }
 }
@@ -127,7 +153,7 @@ async fn caught<F: Future>(future: F) -> Result<F::Output, Box<dyn Any + Send>> 
     .await
 }
 
-fn panicked(panic: Box<dyn Any + Send>) -> Outcome {
+pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Outcome {
     Outcome::Failed(Failure::new(
         Class::Panic,
         crate::text::panic_message(panic),

@@ -5,9 +5,10 @@ use tidings_transport::{EventId, Name};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::attempt;
+use super::attempt::{attempt, through};
 use super::dead::{self, Cause, Reason};
 use super::dedup::{Claim, Guard};
+use super::first::First;
 use super::gate::Pass;
 use super::job::Intake;
 use super::retry::{Attempts, Next};
@@ -22,19 +23,26 @@ use crate::text::{chain, panic_message, safe};
 /// the group's concurrency for it and settles what comes back.
 ///
 /// Dropping the future gives the delivery back unsettled.
-pub(crate) async fn deliver<I: Invoke>(entry: Arc<Entry<I>>, job: Job) -> Finished {
+pub(crate) async fn deliver<I: Invoke>(
+    entry: Arc<Entry<I>>,
+    job: Job,
+    first: Option<First>,
+) -> Finished {
     let mut attempts = 0;
-    let verdict = run(&entry, &job, &mut attempts).await;
-    tell(&entry.info, &job, verdict);
-    let recorder = &entry.info.group.bus.recorder;
-    recorder.handled(
-        &entry.info.group,
-        Some(&entry.info.name),
-        job.intake(),
-        attempts,
-        verdict,
-    );
+    let verdict = run(&entry, &job, first, &mut attempts).await;
+    note(&entry.info, &job, attempts, verdict);
     Finished { job, verdict }
+}
+
+/// Tells everybody who asked how a handler's share ended.
+#[inline]
+pub(crate) fn note(handler: &HandlerInfo, job: &Job, attempts: u32, verdict: Verdict) {
+    tell(handler, job, verdict);
+    let group = &*handler.group;
+    group
+        .bus
+        .recorder
+        .handled(group, Some(&handler.name), job.intake(), attempts, verdict);
 }
 
 /// Tells whoever waits for this very event.
@@ -70,10 +78,15 @@ pub(crate) fn tell_unread(group: &GroupCore, intake: &Intake, verdict: Verdict) 
     }
 }
 
-async fn run<I: Invoke>(entry: &Entry<I>, job: &Job, made: &mut u32) -> Verdict {
+async fn run<I: Invoke>(
+    entry: &Entry<I>,
+    job: &Job,
+    first: Option<First>,
+    made: &mut u32,
+) -> Verdict {
     let group = &*entry.info.group;
     let mut slot = Some(Slot(&group.slots));
-    if entry.info.is_removed() {
+    if entry.info.is_removed() && first.is_none() {
         return Verdict::Skipped;
     }
     let input = match entry.invoke.decode(job, &*group.bus.codec) {
@@ -95,7 +108,7 @@ async fn run<I: Invoke>(entry: &Entry<I>, job: &Job, made: &mut u32) -> Verdict 
         Claimed::First(guard) => Some(guard),
         Claimed::Final(verdict) => return verdict,
     };
-    let verdict = retrying(entry, &input, job, &mut slot, made).await;
+    let verdict = retrying(entry, &input, job, first, &mut slot, made).await;
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(input))) {
         let error = safe(&panic_message(panic));
         tracing::error!(group = %group.name, error, "an event panicked while it was dropped");
@@ -132,6 +145,19 @@ enum Claimed {
     Final(Verdict),
 }
 
+/// Whether dedup has nothing to find: an id that was made in this process for this event cannot
+/// repeat, unless it is redelivered.
+pub(crate) fn is_certainly_new(group: &GroupCore, job: &Job) -> bool {
+    let message = job.message();
+    let fresh = || {
+        message
+            .envelope
+            .local()
+            .is_some_and(|envelope| envelope.id.is_fresh())
+    };
+    group.dedup.is_none() || message.origination.attempt <= 1 && fresh()
+}
+
 /// contract: X1, X3, X6
 async fn claim<'a, I: Invoke>(
     entry: &'a Entry<I>,
@@ -142,16 +168,10 @@ async fn claim<'a, I: Invoke>(
     let Some(dedup) = &group.dedup else {
         return Claimed::Unneeded;
     };
-    let message = job.message();
-    let id = &job.envelope().id;
-    // An id that was made in this process for this event cannot repeat, unless it is redelivered.
-    let fresh = message
-        .envelope
-        .local()
-        .is_some_and(|envelope| envelope.id.is_fresh());
-    if fresh && message.origination.attempt <= 1 {
+    if is_certainly_new(group, job) {
         return Claimed::Unneeded;
     }
+    let id = &job.envelope().id;
     let payload = job
         .data(&*group.bus.codec)
         .ok()
@@ -199,6 +219,7 @@ async fn retrying<'a, I: Invoke>(
     entry: &'a Entry<I>,
     input: &I::Input,
     job: &Job,
+    mut first: Option<First>,
     slot: &mut Option<Slot<'a>>,
     made: &mut u32,
 ) -> Verdict {
@@ -210,18 +231,30 @@ async fn retrying<'a, I: Invoke>(
     let mut first_failure = None;
     let own_trace = trace::own_span(job);
     loop {
-        let probe = match pass(&entry.info, job.revoked()).await {
-            Pass::Open => None,
-            Pass::Probe(probe) => Some(probe),
-            Pass::Cancelled => return Verdict::HandedBack,
+        let number = attempts.number();
+        let begun = first.take();
+        let probe = match begun {
+            // It passed the gate when it was open.
+            Some(_) => None,
+            None => match pass(&entry.info, job.revoked()).await {
+                Pass::Open => None,
+                Pass::Probe(probe) => Some(probe),
+                Pass::Cancelled => return Verdict::HandedBack,
+            },
         };
         // House rule 8: no call begins after an `off`.
-        if entry.info.is_removed() {
+        if entry.info.is_removed() && begun.is_none() {
             return Verdict::Skipped;
         }
-        let number = attempts.number();
         *made = made.saturating_add(1);
-        let mut failure = match attempt(entry, input, job, number, own_trace.as_deref()).await {
+        let outcome = match begun {
+            None => attempt(entry, input, job, number, own_trace.as_deref()).await,
+            Some(First::Ended(outcome)) => outcome,
+            Some(First::Runs { future, current }) => {
+                through(future, current, group.settings.deadline).await
+            }
+        };
+        let mut failure = match outcome {
             Outcome::Done => {
                 if let Some(probe) = probe {
                     probe.tell(true);

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use tidings_transport::{Carried, Envelope, EventId, Inbound, Name, Payload, Received};
 
 use super::dead::{Cause, Reason};
-use super::job::{Intake, Parsed};
+use super::job::{Intake, Parsed, Spare};
 use crate::bus::{GroupCore, Table};
 use crate::codec;
 use crate::event::DecodeError;
@@ -70,9 +70,14 @@ impl Router {
     }
 
     /// Reads the envelope of what was received and decides what becomes of it.
-    pub(crate) fn route(&mut self, group: &GroupCore, received: Received) -> (Intake, Plan) {
+    pub(crate) fn route(
+        &mut self,
+        group: &GroupCore,
+        received: Received,
+        spare: Option<Spare>,
+    ) -> (Intake, Plan) {
         if matches!(received.payload, Payload::Tombstone) {
-            return (Intake::new(received, None), Plan::Skip("tombstone"));
+            return (Intake::new(received, None, spare), Plan::Skip("tombstone"));
         }
         let route = self.find(&received.topic);
         let parsed = match &received.envelope {
@@ -81,11 +86,11 @@ impl Router {
                 Ok(parsed) => Some(Box::new(parsed)),
                 Err(error) => {
                     let cause = Cause::new(Reason::Decode(error.reason()), chain(&error), 0);
-                    return (Intake::new(received, None), Plan::DeadLetter(cause));
+                    return (Intake::new(received, None, spare), Plan::DeadLetter(cause));
                 }
             },
         };
-        let intake = Intake::new(received, parsed);
+        let intake = Intake::new(received, parsed, spare);
         let plan = self.plan(group, &route, &intake);
         (intake, plan)
     }

@@ -9,7 +9,18 @@ use crate::codec::{self, Codec};
 use crate::event::DecodeError;
 
 /// A delivery whose envelope has been read.
-pub(crate) struct Intake {
+///
+/// It goes through many hands, and a message is some 400 bytes: so it stays in one place, which is
+/// used again for another delivery.
+pub(crate) struct Intake(Place);
+
+/// A place for one delivery; in an [`Intake`] it is never empty.
+type Place = Box<Option<Taken>>;
+
+/// An empty place, to be used again.
+pub(crate) struct Spare(Place);
+
+struct Taken {
     received: Received,
     /// What was read from raw fields; `None` where the envelope never left this process.
     parsed: Option<Box<Parsed>>,
@@ -21,19 +32,43 @@ pub(crate) struct Parsed {
 }
 
 impl Intake {
-    pub(crate) fn new(received: Received, parsed: Option<Box<Parsed>>) -> Self {
-        Self { received, parsed }
+    pub(crate) fn new(
+        received: Received,
+        parsed: Option<Box<Parsed>>,
+        spare: Option<Spare>,
+    ) -> Self {
+        let taken = Some(Taken { received, parsed });
+        match spare {
+            Some(Spare(mut place)) => {
+                *place = taken;
+                Self(place)
+            }
+            None => Self(Box::new(taken)),
+        }
+    }
+
+    #[inline]
+    #[allow(
+        clippy::expect_used,
+        reason = "only what takes the intake by value empties its place"
+    )]
+    fn taken(&self) -> &Taken {
+        self.0
+            .as_ref()
+            .as_ref()
+            .expect("an intake holds a delivery")
     }
 
     pub(crate) fn message(&self) -> &Inbound {
-        &self.received
+        &self.taken().received
     }
 
     #[allow(clippy::expect_used, reason = "intake parses every raw envelope")]
     pub(crate) fn envelope(&self) -> &Envelope {
-        match &self.parsed {
+        let taken = self.taken();
+        match &taken.parsed {
             Some(parsed) => &parsed.envelope,
-            None => self
+            None => taken
                 .received
                 .envelope
                 .local()
@@ -60,7 +95,8 @@ impl Intake {
     }
 
     fn readable(&self, read: impl FnOnce(&Envelope) -> String, raw: &str) -> String {
-        match (&self.parsed, &self.received.envelope) {
+        let taken = self.taken();
+        match (&taken.parsed, &taken.received.envelope) {
             (Some(parsed), _) => read(&parsed.envelope),
             (None, Carried::Local(envelope)) => read(envelope),
             (None, Carried::Raw(fields)) => fields.get_str(raw).unwrap_or("").to_owned(),
@@ -69,10 +105,11 @@ impl Intake {
 
     /// The encoded data; encodes what is still a local value.
     pub(crate) fn data(&self, codec: &dyn Codec) -> Result<Bytes, DecodeError> {
-        if let Some(parsed) = &self.parsed {
+        let taken = self.taken();
+        if let Some(parsed) = &taken.parsed {
             return Ok(parsed.data.clone());
         }
-        match &self.received.payload {
+        match &taken.received.payload {
             Payload::Bytes(bytes) => Ok(bytes.clone()),
             Payload::Tombstone => Ok(Bytes::new()),
             Payload::Local(local) => {
@@ -86,28 +123,33 @@ impl Intake {
     }
 
     pub(crate) fn revoked(&self) -> &CancellationToken {
-        self.received.revoked()
+        self.taken().received.revoked()
     }
 
     /// The bytes it keeps alive, as far as they can be known.
     pub(crate) fn size(&self) -> usize {
-        let payload = match &self.received.payload {
+        let received = &self.taken().received;
+        let payload = match &received.payload {
             Payload::Bytes(bytes) => bytes.len(),
             Payload::Local(_) | Payload::Tombstone => 0,
         };
-        let fields = match &self.received.envelope {
+        let fields = match &received.envelope {
             Carried::Raw(fields) => fields.size(),
             Carried::Local(_) => 0,
         };
-        payload + fields + self.received.headers.size()
+        payload + fields + received.headers.size()
     }
 
-    pub(crate) fn ack(self) {
-        self.received.ack();
+    pub(crate) fn ack(mut self) -> Spare {
+        if let Some(taken) = self.0.take() {
+            taken.received.ack();
+        }
+        Spare(self.0)
     }
 
+    /// Dropping it does the same.
     pub(crate) fn release(self) {
-        self.received.release();
+        drop(self);
     }
 }
 

@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 
 use super::dead::{self, Cause};
 use super::intake::{Handlers, Plan, Router};
-use super::job::{Intake, Job};
+use super::job::{Intake, Job, Spare, Verdict};
 use super::lanes::{LaneKey, Lanes};
 use super::watchdog::Pulse;
-use super::{Finished, trace};
+use super::{Begun, Finished, trace};
 use crate::bus::{GroupCore, Table};
 use crate::handler::ErasedHandler;
 
@@ -58,6 +58,10 @@ pub(crate) struct Worker<'a> {
     commands: &'a mut mpsc::Receiver<Command>,
     router: Router,
     lanes: Lanes<Work>,
+    /// A slot for the next call: one that ends at once leaves it for another.
+    slot: Held,
+    /// Empty places for deliveries.
+    spares: Vec<Spare>,
     /// Shares whose lane is free and that wait for a slot.
     ready: VecDeque<(Arc<dyn ErasedHandler>, Job)>,
     tasks: JoinSet<Ran>,
@@ -91,6 +95,36 @@ pub(crate) enum Ended {
     QueueGone,
 }
 
+/// A slot of the group's concurrency that the worker holds, or not.
+struct Held {
+    group: Arc<GroupCore>,
+    taken: bool,
+}
+
+impl Held {
+    fn try_take(&mut self) -> bool {
+        self.taken = self.taken || self.group.slots.try_take();
+        self.taken
+    }
+
+    /// The slot belongs to a call that gives it back itself.
+    fn hand_over(&mut self) {
+        self.taken = false;
+    }
+
+    fn give_back(&mut self) {
+        if std::mem::take(&mut self.taken) {
+            self.group.slots.give_back();
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
 /// A delivery on its way through a lane.
 struct Work {
     intake: Intake,
@@ -115,6 +149,11 @@ impl<'a> Worker<'a> {
         let router = Router::new(table.load_full());
         let stopped = group.counters.stats().stopped;
         Self {
+            slot: Held {
+                group: Arc::clone(&group),
+                taken: false,
+            },
+            spares: Vec::new(),
             group,
             consumer,
             table,
@@ -145,6 +184,7 @@ impl<'a> Worker<'a> {
         let live = Pulse::live(&self.group.pulse);
         loop {
             self.start_ready();
+            self.slot.give_back();
             self.polls(0);
             self.publish_state();
             if let Some(error) = self.broken {
@@ -183,6 +223,7 @@ impl<'a> Worker<'a> {
                         for received in batch.drain(..) {
                             self.admit(received);
                         }
+                        self.slot.give_back();
                         // A consumer that always has something must not keep the thread.
                         tokio::task::coop::consume_budget().await;
                     }
@@ -221,7 +262,7 @@ impl<'a> Worker<'a> {
             return;
         }
         self.unsettled += 1;
-        let (intake, plan) = self.router.route(&self.group, received);
+        let (intake, plan) = self.router.route(&self.group, received, self.spares.pop());
         self.bytes += intake.size();
         let work = Work { intake, plan };
         if self.group.settings.ordered
@@ -290,7 +331,7 @@ impl<'a> Worker<'a> {
     }
 
     fn offer(&mut self, handler: Arc<dyn ErasedHandler>, job: Job) {
-        if self.ready.is_empty() && self.group.slots.try_take() {
+        if self.ready.is_empty() && self.slot.try_take() {
             self.start(handler, job);
         } else {
             self.ready.push_back((handler, job));
@@ -301,7 +342,7 @@ impl<'a> Worker<'a> {
         while let Some(work) = self.turns.pop_front() {
             self.begin(work);
         }
-        while !self.ready.is_empty() && self.group.slots.try_take() {
+        while !self.ready.is_empty() && self.slot.try_take() {
             if let Some((handler, job)) = self.ready.pop_front() {
                 self.start(handler, job);
             }
@@ -312,13 +353,34 @@ impl<'a> Worker<'a> {
     fn start(&mut self, handler: Arc<dyn ErasedHandler>, job: Job) {
         self.started += 1;
         let subscription = handler.info().subscription;
-        let future = if trace::tracing_is_on() {
+        if trace::tracing_is_on() {
             let span = trace::process_span(handler.info(), &job);
-            let future = handler.deliver(job);
-            Box::pin(tracing::Instrument::instrument(future, span))
-        } else {
-            handler.deliver(job)
+            let future = handler.deliver(job, None);
+            self.slot.hand_over();
+            self.drive(
+                subscription,
+                Box::pin(tracing::Instrument::instrument(future, span)),
+            );
+            return;
+        }
+        self.polls(subscription);
+        let first = match catch_unwind(AssertUnwindSafe(|| handler.begin(&job))) {
+            Ok(Begun::Done) => {
+                self.finish(Finished {
+                    job,
+                    verdict: Verdict::Completed,
+                });
+                return;
+            }
+            Ok(Begun::More(first)) => Some(first),
+            Ok(Begun::Not) => None,
+            Err(panic) => {
+                self.lost(crate::text::safe(&crate::text::panic_message(panic)));
+                return;
+            }
         };
+        let future = handler.deliver(job, first);
+        self.slot.hand_over();
         self.drive(subscription, future);
     }
 

@@ -13,6 +13,9 @@ use crate::pipeline::Finished;
 use crate::pipeline::job::{Intake, Verdict};
 use crate::pipeline::lanes::LaneKey;
 
+/// How many empty places for deliveries are kept. One would do while every handler ends at once.
+const SPARES: usize = 64;
+
 impl Worker<'_> {
     pub(super) fn ran(&mut self, ran: Result<Ran, tokio::task::JoinError>) {
         match ran {
@@ -110,9 +113,13 @@ impl Worker<'_> {
             .is_tracking()
             .then(|| EventId::from(intake.envelope_id()));
         // Acking drops the event, whose own drop code may panic.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| intake.ack())) {
-            let error = crate::text::safe(&crate::text::panic_message(panic));
-            tracing::error!(group = %self.group.name, error, "an event panicked while it was dropped");
+        match catch_unwind(AssertUnwindSafe(|| intake.ack())) {
+            Ok(spare) if self.spares.len() < SPARES => self.spares.push(spare),
+            Ok(_) => {}
+            Err(panic) => {
+                let error = crate::text::safe(&crate::text::panic_message(panic));
+                tracing::error!(group = %self.group.name, error, "an event panicked while it was dropped");
+            }
         }
         if let Some(id) = id {
             self.group.bus.completions.group_done(&id, &self.group.name);
