@@ -11,7 +11,10 @@ use tidings_transport::{
 use super::job::Intake;
 use super::trace;
 use super::{Verdict, stable_hash};
+use crate::Event;
 use crate::bus::{BusCore, GroupCore};
+use crate::codec::{self, Codec};
+use crate::event::{DecodeError, decode};
 use crate::handler::HandlerInfo;
 use crate::text::safe;
 
@@ -240,9 +243,16 @@ impl DeadLetters {
         let mut browser = self.bus.transport.browse(&self.topic).await?;
         let mut letters = Vec::new();
         while let Some(entry) = browser.next().await? {
-            letters.push(DeadLetter(entry.message));
+            letters.push(self.letter(entry.message));
         }
         Ok(letters)
+    }
+
+    fn letter(&self, message: Inbound) -> DeadLetter {
+        DeadLetter {
+            message,
+            codec: Arc::clone(&self.bus.codec),
+        }
     }
 
     /// As [`list`](Self::list), and removes them.
@@ -252,7 +262,7 @@ impl DeadLetters {
         let mut letters = Vec::new();
         while let Some(entry) = browser.next().await? {
             browser.remove(&entry).await?;
-            letters.push(DeadLetter(entry.message));
+            letters.push(self.letter(entry.message));
         }
         Ok(letters)
     }
@@ -268,7 +278,10 @@ impl fmt::Debug for DeadLetters {
 
 /// An event that a group could not handle, with its original bytes and headers and the cause.
 #[derive(Clone)]
-pub struct DeadLetter(Inbound);
+pub struct DeadLetter {
+    message: Inbound,
+    codec: Arc<dyn Codec>,
+}
 
 impl DeadLetter {
     /// A stable word for why: `exhausted`, `permanent`, `not_json`, `future_version`, …
@@ -331,13 +344,13 @@ impl DeadLetter {
     /// The key it was published with.
     #[must_use]
     pub fn key(&self) -> Option<&Bytes> {
-        self.0.headers.get(header::KEY)
+        self.message.headers.get(header::KEY)
     }
 
     /// The event's id, as it came.
     #[must_use]
     pub fn id(&self) -> Option<EventId> {
-        match &self.0.envelope {
+        match &self.message.envelope {
             Carried::Local(envelope) => Some(envelope.id.clone()),
             Carried::Raw(fields) => fields.get_str(field::ID).map(EventId::from),
         }
@@ -346,7 +359,7 @@ impl DeadLetter {
     /// The event's declared name, as it came.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
-        match &self.0.envelope {
+        match &self.message.envelope {
             Carried::Local(envelope) => Some(&envelope.name),
             Carried::Raw(fields) => fields.get_str(field::TYPE),
         }
@@ -355,26 +368,37 @@ impl DeadLetter {
     /// The original body, byte for byte. Empty for a value of this process that has no encoding.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
-        match &self.0.payload {
+        match &self.message.payload {
             Payload::Bytes(bytes) => bytes.clone(),
             Payload::Local(_) | Payload::Tombstone => Bytes::new(),
         }
     }
 
+    /// The event, decoded and upcast as it would be for a handler.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be: for a letter that was never decoded, the same error that brought it here.
+    pub fn decode<E: Event>(&self) -> Result<E, DecodeError> {
+        let id = || EventId::from("");
+        let (envelope, data) = codec::open(&*self.codec, &self.fields(), &self.bytes(), &id)?;
+        decode(envelope.map_or(E::VERSION, |envelope| envelope.version), &data)
+    }
+
     /// The original envelope as raw fields, malformed values included.
     #[must_use]
     pub fn fields(&self) -> Headers {
-        self.0.envelope.to_fields()
+        self.message.envelope.to_fields()
     }
 
     /// The original headers, and under the prefix `tidings-` those that the other methods read.
     #[must_use]
     pub fn headers(&self) -> &Headers {
-        &self.0.headers
+        &self.message.headers
     }
 
     fn text(&self, name: &str) -> &str {
-        self.0.headers.get_str(name).unwrap_or("")
+        self.message.headers.get_str(name).unwrap_or("")
     }
 }
 

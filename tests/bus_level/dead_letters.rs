@@ -101,6 +101,7 @@ async fn a_dead_letter_keeps_bytes_headers_attempts_and_cause() {
         assert_eq!(letter.headers().get_str("region"), Some("eu"));
         let sent: Step = serde_json::from_slice(&letter.bytes()).unwrap();
         assert_eq!(sent, step("k", 4));
+        assert_eq!(letter.decode::<Step>().unwrap(), step("k", 4));
         assert!(letter.first_failure().unwrap() <= letter.last_failure().unwrap());
         let metadata: usize = letter
             .headers()
