@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::{BusConfig, GroupSettings, Mapping};
 use super::core::{BusCore, Idle};
 use super::error::BuildError;
-use super::registry::Registry;
+use super::registry::{Registry, interned};
 use super::{Bus, Inner};
 use crate::clock::{Clock, SystemClock};
 use crate::codec::{CloudEvents, Codec};
@@ -38,7 +38,7 @@ pub struct BusBuilder {
 impl BusBuilder {
     pub(super) fn new(service: Name) -> Self {
         Self {
-            service,
+            service: interned(&service),
             transport: None,
             codec: Arc::new(CloudEvents),
             clock: Arc::new(SystemClock),

@@ -244,8 +244,9 @@ impl Bus {
         groups.retain(|group| !group.core.counters.stats().stopped);
         let first = self.lags(&groups).await;
         let again = self.lags(&groups).await;
-        // The same ends twice: nothing was published in between, so no cascade was missed.
-        (first.0 == again.0).then_some(again.1)
+        // The same ends again: nothing was published since the first look at any group, so what that
+        // saw was true of all of them at once, and no cascade was missed.
+        (first.0 == again.0).then_some(first.1)
     }
 
     /// What was ever published to the groups, and how much of it is not final.

@@ -293,7 +293,7 @@ impl Bus {
 
     #[inline(always)]
     pub(crate) fn with_slot<E: Event, R>(&self, f: impl FnOnce(&CachedSlot<E>) -> R) -> R {
-        slot::with_cached(self.inner.core.id, || self.slot::<E>(), f)
+        f(&slot::cached(self.inner.core.id, || self.slot::<E>()))
     }
 
     /// Whether a group stopped after a dead letter, and nothing of it runs any more.

@@ -9,7 +9,7 @@ use tidings_transport::Name;
 
 use super::group::{Group, HandlerName};
 use super::live::{LiveGroup, dead_letter_topic};
-use super::registry::next_subscription;
+use super::registry::{interned, next_subscription};
 use super::{GroupCore, Subscription};
 use crate::handler::{Entry, ErasedHandler, HandlerInfo, Invoke, Wanted};
 use crate::pipeline::{Dedup, Gate, RetryBudget, Slots};
@@ -156,6 +156,7 @@ impl Group {
     }
 
     fn core(&self, name: Name) -> GroupCore {
+        let name = interned(&name);
         let bus = Arc::clone(self.bus.core());
         let settings = self.settings.clone();
         let mut layers = self.bus.handler_layers().to_vec();

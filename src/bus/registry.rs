@@ -2,7 +2,7 @@
 //! when it emits.
 
 use std::any::TypeId;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,6 +29,26 @@ type TapEntry = (Arc<Heard>, Arc<dyn Fn(&Tap<'_>) + Send + Sync>);
 pub(crate) struct Table {
     pub(crate) handlers: Vec<Arc<dyn ErasedHandler>>,
 }
+
+/// A name that lives as long as the program: events carry it, and cloning it counts no reference.
+/// The first 1,024 services and groups of a program get one; what comes after is shared.
+pub(super) fn interned(name: &Name) -> Name {
+    const MOST: usize = 1_024;
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = names.get(&**name) {
+        return Name::from_static(known);
+    }
+    if names.len() >= MOST || name.len() > MAX_INTERNED {
+        return name.clone();
+    }
+    let text: &'static str = Box::leak(Box::from(&**name));
+    names.insert(text);
+    Name::from_static(text)
+}
+
+/// The longest name that is kept for the program's life, in bytes.
+const MAX_INTERNED: usize = 256;
 
 /// A number for a subscription, unique in the process; larger is later. 0 is nobody's.
 pub(crate) fn next_subscription() -> u64 {

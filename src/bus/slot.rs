@@ -3,6 +3,7 @@
 
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -234,79 +235,63 @@ const WAYS: usize = 64;
 struct Way {
     bus: u64,
     event: TypeId,
-    cached: Box<dyn Any>,
+    cached: Rc<dyn Any>,
 }
 
 thread_local! {
-    static CACHE: [RefCell<Option<Way>>; WAYS] = const { [const { RefCell::new(None) }; WAYS] };
+    static CACHE: RefCell<[Option<Way>; WAYS]> = const { RefCell::new([const { None }; WAYS]) };
 }
 
-/// Runs `f` on this thread's cached slot of a type, made by `find` where it is missing or stale.
-///
-/// The entry stays borrowed meanwhile, so that a look-up counts no references; an emit from inside
-/// that would replace it goes without.
+/// This thread's cached slot of a type, made by `find` where it is missing or stale.
 #[inline(always)]
-pub(super) fn with_cached<E: Event, R>(
-    bus: u64,
-    find: impl FnOnce() -> Arc<Slot<E>>,
-    f: impl FnOnce(&CachedSlot<E>) -> R,
-) -> R {
+pub(super) fn cached<E: Event>(bus: u64, find: impl FnOnce() -> Arc<Slot<E>>) -> Rc<CachedSlot<E>> {
     let event = TypeId::of::<E>();
     let way = way_of(bus, &event);
-    let mut f = Some(f);
-    let hit = CACHE.try_with(|cache| {
-        let entry = cache[way].try_borrow().ok()?;
-        let entry = entry
-            .as_ref()
-            .filter(|entry| entry.bus == bus && entry.event == event)?;
-        let cached = entry.cached.downcast_ref::<CachedSlot<E>>()?;
-        let is_fresh = cached.snapshot.generation == cached.slot.generation();
-        is_fresh.then(|| f.take().map(|f| f(cached))).flatten()
+    let hit = CACHE.try_with(|cache| match &cache.borrow()[way] {
+        Some(entry) if entry.bus == bus && entry.event == event => {
+            Rc::clone(&entry.cached).downcast::<CachedSlot<E>>().ok()
+        }
+        _ => None,
     });
-    match (hit, f) {
-        (Ok(Some(result)), _) => result,
-        // Also in the destructors of a thread, where the cache may be gone: then every emit looks up.
-        (_, Some(f)) => with_renewed(bus, event, way, find(), f),
-        (_, None) => unreachable!("what took `f` gave a result"),
+    // In the destructors of a thread the cache may be gone: then every emit looks up.
+    let hit = hit.ok().flatten();
+    match hit {
+        Some(hit) if hit.snapshot.generation == hit.slot.generation() => hit,
+        Some(stale) => cache(bus, event, way, Arc::clone(&stale.slot)),
+        None => cache(bus, event, way, find()),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn with_renewed<E: Event, R>(
-    bus: u64,
-    event: TypeId,
-    way: usize,
-    slot: Arc<Slot<E>>,
-    f: impl FnOnce(&CachedSlot<E>) -> R,
-) -> R {
-    let fresh = CachedSlot {
+fn cache<E: Event>(bus: u64, event: TypeId, way: usize, slot: Arc<Slot<E>>) -> Rc<CachedSlot<E>> {
+    let fresh = Rc::new(CachedSlot {
         snapshot: slot.snapshot(),
         slot,
-    };
-    // First, because a listener that only the old one kept may own another listener's guard.
-    drop(CACHE.try_with(|cache| cache[way].try_borrow_mut().ok()?.take()));
-    let result = f(&fresh);
+    });
     let entry = Way {
         bus,
         event,
-        cached: Box::new(fresh),
+        cached: Rc::clone(&fresh) as Rc<dyn Any>,
     };
     // The old entry is dropped outside of the borrow: what it frees may emit.
-    let old = CACHE.try_with(|cache| Some(cache[way].try_borrow_mut().ok()?.replace(entry)));
+    let old = CACHE.try_with(|cache| cache.borrow_mut()[way].replace(entry));
     drop(old);
-    result
+    fresh
 }
 
-/// Drops what this thread keeps of a bus, and with it what its listeners hold.
+/// Forgets this thread's slots of a bus that has ended. Other threads forget theirs when another
+/// type takes the place; a slot that was cleared owns no listener any more.
 pub(super) fn forget(bus: u64) {
     let old: Result<Vec<Way>, _> = CACHE.try_with(|cache| {
-        let taken = |way: &RefCell<Option<Way>>| {
-            way.try_borrow_mut().ok()?.take_if(|entry| entry.bus == bus)
-        };
-        cache.iter().filter_map(taken).collect()
+        let mut cache = cache.borrow_mut();
+        let of_bus = |way: &&mut Option<Way>| way.as_ref().is_some_and(|way| way.bus == bus);
+        cache
+            .iter_mut()
+            .filter(of_bus)
+            .filter_map(Option::take)
+            .collect()
     });
-    // Outside of the borrow: what it frees may emit.
     drop(old);
 }
 

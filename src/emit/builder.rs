@@ -9,7 +9,7 @@ use tidings_transport::{BoxFuture, EventId, Headers, Name};
 
 use super::context::Current;
 use super::error::{Again, PublishError, Returned};
-use super::publish::{Plain, Step, try_now};
+use super::publish::{Patience, Plain, Step, try_now};
 use super::receipt::Receipt;
 use crate::Event;
 use crate::bus::{Bus, CachedSlot};
@@ -53,7 +53,7 @@ pub(crate) struct Options {
 impl<'a, E: Event> Emit<'a, E> {
     #[inline]
     fn new(bus: &'a Bus, event: Returned<E>) -> Self {
-        let cause = Current::capture(&*bus.core().clock).map(Box::new);
+        let cause = Current::capture(&*bus.core().clock);
         Self {
             bus,
             event,
@@ -70,7 +70,7 @@ impl<'a, E: Event> Emit<'a, E> {
     /// The same event again: its id, key, headers, delay, and what it carries on.
     pub(crate) fn again(bus: &'a Bus, failed: PublishError<E>) -> Self {
         let (id, event, again) = failed.into_parts();
-        let (options, cause) = again.map_or((None, None), |again| (again.options, again.cause));
+        let Again { options, cause } = again;
         Self {
             bus,
             event,
@@ -127,27 +127,14 @@ impl<'a, E: Event> Emit<'a, E> {
 
     #[inline(never)]
     fn step(self) -> Step<E> {
-        let chosen = self.options.is_some() || self.cause.is_some();
-        let again = chosen.then(|| {
-            Box::new(Again {
-                options: self.options.clone(),
-                cause: self.cause.clone(),
-            })
-        });
-        let step = self.bus.with_slot(|cached: &CachedSlot<E>| {
-            let cause = self.cause.map(|cause| *cause);
-            try_now(
-                &cached.slot,
-                &cached.snapshot,
-                self.event,
-                cause,
-                self.options,
-            )
-        });
-        match step {
-            Step::Ended(ended) => Step::Ended(ended.map_err(|error| error.keeping(again))),
-            Step::Waits(waiting) => Step::Waits(waiting.keeping(again)),
-        }
+        let chosen = Again {
+            options: self.options,
+            cause: self.cause,
+        };
+        self.bus.with_slot(|cached: &CachedSlot<E>| {
+            let (slot, snapshot) = (&cached.slot, &cached.snapshot);
+            try_now(slot, snapshot, self.event, chosen, Patience::Wait)
+        })
     }
 }
 
@@ -158,8 +145,7 @@ impl<'a, E: Event> IntoFuture for Emit<'a, E> {
     #[inline]
     fn into_future(self) -> Emitting<'a, E> {
         Emitting {
-            start: Some(self),
-            waits: None,
+            state: State::Begins(self),
         }
     }
 }
@@ -172,8 +158,15 @@ impl<'a, E: Event> IntoFuture for Emit<'a, E> {
 /// (contract P4); nothing leaks and no later emit is blocked.
 #[must_use = "an emit does nothing until it is awaited"]
 pub struct Emitting<'a, E: Event> {
-    start: Option<Emit<'a, E>>,
-    waits: Option<BoxFuture<'static, Result<Receipt, PublishError<E>>>>,
+    state: State<'a, E>,
+}
+
+enum State<'a, E: Event> {
+    Begins(Emit<'a, E>),
+    Waits(BoxFuture<'static, Result<Receipt, PublishError<E>>>),
+    /// Published; told once the other tasks of the thread had their turn.
+    Yields(Result<Receipt, PublishError<E>>),
+    Ended,
 }
 
 // Nothing in it is pinned in place: the event is moved out, and what waits is boxed.
@@ -185,13 +178,13 @@ impl<E: Event> Future for Emitting<'_, E> {
     // Always, as for `try_emit`.
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        let plain = match &self.start {
-            Some(start) => start.call_plainly(),
-            None => Plain::No,
+        let plain = match &self.state {
+            State::Begins(start) => start.call_plainly(),
+            State::Waits(_) | State::Yields(_) | State::Ended => Plain::No,
         };
         match plain {
             Plain::Heard => {
-                self.start = None;
+                self.state = State::Ended;
                 Poll::Ready(Ok(Receipt::heard()))
             }
             other => self.poll_more(other, task),
@@ -207,19 +200,50 @@ impl<E: Event> Emitting<'_, E> {
         task: &mut Context<'_>,
     ) -> Poll<Result<Receipt, PublishError<E>>> {
         if plain == Plain::Asked {
-            self.start = None;
+            self.state = State::Ended;
             return Poll::Ready(Ok(Receipt::asked()));
         }
-        if let Some(start) = self.start.take() {
-            match start.step() {
-                Step::Ended(ended) => return Poll::Ready(ended),
-                Step::Waits(waits) => self.waits = Some(waits.publish()),
-            }
-        }
-        match &mut self.waits {
-            Some(waits) => waits.as_mut().poll(task),
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Begins(start) => match start.step() {
+                Step::Ended(ended) => self.tell(ended, task),
+                Step::Waits(waits) => self.poll_waits(waits, task),
+            },
+            State::Waits(waits) => self.poll_waits(waits, task),
+            State::Yields(ended) => Poll::Ready(ended),
             // Polled after it ended.
-            None => Poll::Pending,
+            State::Ended => Poll::Pending,
+        }
+    }
+
+    fn poll_waits(
+        &mut self,
+        mut waits: BoxFuture<'static, Result<Receipt, PublishError<E>>>,
+        task: &mut Context<'_>,
+    ) -> Poll<Result<Receipt, PublishError<E>>> {
+        let polled = waits.as_mut().poll(task);
+        if polled.is_pending() {
+            self.state = State::Waits(waits);
+        }
+        polled
+    }
+
+    /// A task that emits in a loop must not keep its thread from those that handle the events. The
+    /// publish comes first, because emits of one key keep the order of their first polls (contract
+    /// P5).
+    fn tell(
+        &mut self,
+        ended: Result<Receipt, PublishError<E>>,
+        task: &mut Context<'_>,
+    ) -> Poll<Result<Receipt, PublishError<E>>> {
+        match tokio::task::coop::poll_proceed(task) {
+            Poll::Ready(coop) => {
+                coop.made_progress();
+                Poll::Ready(ended)
+            }
+            Poll::Pending => {
+                self.state = State::Yields(ended);
+                Poll::Pending
+            }
         }
     }
 }

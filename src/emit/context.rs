@@ -20,7 +20,7 @@ use crate::clock::Clock;
 /// Take it inside a handler and [`scope`](Self::scope) a spawned task with it; without that a
 /// `tokio::spawn` starts a new story.
 #[derive(Clone, Default)]
-pub struct Context(Option<Current>);
+pub struct Context(Option<Box<Current>>);
 
 impl Context {
     pub(crate) fn capture(clock: &dyn Clock) -> Self {
@@ -63,9 +63,9 @@ impl Context {
     /// As the inner future.
     pub async fn scope<F: Future>(self, future: F) -> F::Output {
         // The task is no longer the handler: waiting for that handler is no deadlock here.
-        let current = self.0.map(|current| Current {
-            subscription: 0,
-            ..current
+        let current = self.0.map(|mut current| {
+            current.subscription = 0;
+            current
         });
         Scoped::new(current, pin!(future)).await
     }
@@ -105,7 +105,9 @@ thread_local! {
     /// Which of the slots below are in use. No destructor, so reading it is one load; the slots
     /// have one and are touched only where a flag says so.
     static FLAGS: Cell<u8> = const { Cell::new(0) };
-    static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Box<Current>>> = const { RefCell::new(None) };
+    /// A place for the context of the next delivery: most end where they begin.
+    static SPARE: Cell<Option<Box<Current>>> = const { Cell::new(None) };
     /// The event whose listeners run, if its metadata was known or asked for.
     static HEARD: RefCell<Option<Current>> = const { RefCell::new(None) };
     static DEFERRED: RefCell<VecDeque<Box<dyn FnOnce()>>> = const { RefCell::new(VecDeque::new()) };
@@ -127,9 +129,28 @@ impl Current {
         }
     }
 
+    /// In a place of its own, which is an old one where there is one.
+    #[inline]
+    pub(crate) fn boxed(self) -> Box<Self> {
+        match SPARE.try_with(Cell::take) {
+            Ok(Some(mut place)) => {
+                *place = self;
+                place
+            }
+            _ => Box::new(self),
+        }
+    }
+
+    /// Keeps the place for another context.
+    #[inline]
+    pub(crate) fn recycle(self: Box<Self>) {
+        // In the destructors of a thread it may be gone; then this one just ends.
+        let _ = SPARE.try_with(|spare| spare.set(Some(self)));
+    }
+
     /// What an emit at this point of the program continues.
     #[inline]
-    pub(crate) fn capture(clock: &dyn Clock) -> Option<Self> {
+    pub(crate) fn capture(clock: &dyn Clock) -> Option<Box<Self>> {
         match FLAGS.get() {
             0 => None,
             flags => Self::captured(flags, clock),
@@ -137,9 +158,9 @@ impl Current {
     }
 
     #[inline(never)]
-    fn captured(flags: u8, clock: &dyn Clock) -> Option<Self> {
+    fn captured(flags: u8, clock: &dyn Clock) -> Option<Box<Self>> {
         if flags & LISTENING != 0 {
-            return Some(heard(clock));
+            return Some(heard(clock).boxed());
         }
         outer()
     }
@@ -147,7 +168,7 @@ impl Current {
 
 /// The handler's context on this thread. In the destructors of a thread all of these slots may be
 /// gone, and an emit must still not panic: a second panic there aborts the process.
-fn outer() -> Option<Current> {
+fn outer() -> Option<Box<Current>> {
     CURRENT
         .try_with(|current| current.borrow().clone())
         .ok()
@@ -337,12 +358,12 @@ pub(crate) fn heard_id(clock: &dyn Clock) -> EventId {
 
 /// A future that is polled in a handler's context.
 pub(crate) struct Scoped<F> {
-    current: Option<Current>,
+    current: Option<Box<Current>>,
     future: F,
 }
 
 impl<F> Scoped<F> {
-    pub(crate) fn new(current: Option<Current>, future: F) -> Self {
+    pub(crate) fn new(current: Option<Box<Current>>, future: F) -> Self {
         Self { current, future }
     }
 }
@@ -363,14 +384,14 @@ impl<F: Future + Unpin> Future for Scoped<F> {
 /// The thread's slot while a handler is polled: the handler's context is in, what was there
 /// before waits here.
 pub(crate) struct Entered<'a> {
-    home: &'a mut Option<Current>,
-    outer: Option<Current>,
+    home: &'a mut Option<Box<Current>>,
+    outer: Option<Box<Current>>,
     flags: u8,
     inside: bool,
 }
 
 impl<'a> Entered<'a> {
-    pub(crate) fn new(home: &'a mut Option<Current>) -> Self {
+    pub(crate) fn new(home: &'a mut Option<Box<Current>>) -> Self {
         let flags = FLAGS.get();
         let inner = home.take();
         FLAGS.set(if inner.is_some() { HANDLING } else { 0 });

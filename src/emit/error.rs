@@ -16,11 +16,11 @@ struct Inner<E> {
     reason: Reason,
     id: EventId,
     event: Returned<E>,
-    again: Option<Box<Again>>,
+    again: Again,
 }
 
 /// What an emit chose or carried on: a second try does the same.
-#[derive(Clone)]
+#[derive(Default)]
 pub(crate) struct Again {
     pub(crate) options: Option<Box<Options>>,
     pub(crate) cause: Option<Box<Current>>,
@@ -32,6 +32,24 @@ pub(crate) enum Returned<E> {
     Shared(Arc<E>),
 }
 
+impl<E> Returned<E> {
+    #[inline]
+    pub(crate) fn get(&self) -> &E {
+        match self {
+            Self::Owned(event) => event,
+            Self::Shared(event) => event,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn into_shared(self) -> Arc<E> {
+        match self {
+            Self::Owned(event) => Arc::new(event),
+            Self::Shared(event) => event,
+        }
+    }
+}
+
 impl<E> PublishError<E> {
     pub(crate) fn new(unknown: bool, reason: Reason, id: EventId, event: Returned<E>) -> Self {
         Self(Box::new(Inner {
@@ -39,12 +57,12 @@ impl<E> PublishError<E> {
             reason,
             id,
             event,
-            again: None,
+            again: Again::default(),
         }))
     }
 
     /// Keeps what the emit chose, for a second try.
-    pub(crate) fn keeping(mut self, again: Option<Box<Again>>) -> Self {
+    pub(crate) fn keeping(mut self, again: Again) -> Self {
         self.0.again = again;
         self
     }
@@ -107,7 +125,7 @@ impl<E> PublishError<E> {
         }
     }
 
-    pub(crate) fn into_parts(self) -> (EventId, Returned<E>, Option<Box<Again>>) {
+    pub(crate) fn into_parts(self) -> (EventId, Returned<E>, Again) {
         (self.0.id, self.0.event, self.0.again)
     }
 }

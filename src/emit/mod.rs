@@ -5,6 +5,7 @@ mod completion;
 mod context;
 mod error;
 mod listen;
+mod outgoing;
 mod publish;
 mod publisher;
 mod receipt;

@@ -6,8 +6,8 @@ use tidings_transport::{EventId, Reason};
 
 use super::builder::Emit;
 use super::context::Current;
-use super::error::{PublishError, Returned};
-use super::publish::{Plain, Step, call_plainly, try_now};
+use super::error::{Again, PublishError, Returned};
+use super::publish::{Patience, Plain, Step, call_plainly, try_now};
 use super::receipt::Receipt;
 use crate::Event;
 use crate::bus::{Bus, Slot, Snapshot};
@@ -136,15 +136,13 @@ pub(crate) fn try_emit<E: Event>(
             .map_or_else(|| EventId::fresh(core.clock.now()), EventId::from);
         return Err(PublishError::new(false, reason, id, Returned::Owned(event)));
     }
-    let cause = Current::capture(&*core.clock);
-    match try_now(slot, snapshot, Returned::Owned(event), cause, None) {
+    let chosen = Again {
+        cause: Current::capture(&*core.clock),
+        options: None,
+    };
+    let event = Returned::Owned(event);
+    match try_now(slot, snapshot, event, chosen, Patience::None) {
         Step::Ended(ended) => ended,
-        Step::Waits(waiting) => {
-            let group = format!("that handles topic {:?}", slot.kind().topic);
-            Err(waiting.refuse(Reason::Full {
-                group,
-                own_queue: false,
-            }))
-        }
+        Step::Waits(_) => unreachable!("nothing waits without patience"),
     }
 }

@@ -45,7 +45,10 @@ async fn handler<I: Invoke>(
     let mut current = Some(context(entry, job, trace));
     let made = {
         let _entered = Entered::new(&mut current);
-        call(entry, input, job, number)
+        let group = &*entry.info.group;
+        catch_unwind(AssertUnwindSafe(|| {
+            entry.invoke.call(input, job, number, group)
+        }))
     };
     match made {
         Ok(future) => through(future, current, entry.info.group.settings.deadline).await,
@@ -58,7 +61,7 @@ pub(crate) fn context<I: Invoke>(
     entry: &Entry<I>,
     job: &Job,
     trace: Option<&TraceContext>,
-) -> Current {
+) -> Box<Current> {
     let group = &*entry.info.group;
     let subscription = entry.info.subscription;
     let mut current = Current::of(
@@ -71,26 +74,13 @@ pub(crate) fn context<I: Invoke>(
         // What it emits names the handler's span as its parent, not the producer's.
         current.trace = Some(trace.clone());
     }
-    current
-}
-
-/// Calls the handler, which makes its future; in its context.
-pub(crate) fn call<I: Invoke>(
-    entry: &Entry<I>,
-    input: &I::Input,
-    job: &Job,
-    number: u32,
-) -> Result<impl Future<Output = Outcome> + Send + 'static, Box<dyn Any + Send>> {
-    let group = &*entry.info.group;
-    catch_unwind(AssertUnwindSafe(|| {
-        entry.invoke.call(input, job, number, group)
-    }))
+    current.boxed()
 }
 
 /// Runs a handler's future to its end, no longer than the deadline.
 pub(crate) async fn through<F: Future<Output = Outcome>>(
     future: F,
-    mut current: Option<Current>,
+    mut current: Option<Box<Current>>,
     deadline: Duration,
 ) -> Outcome {
     let mut future = pin!(Some(future));

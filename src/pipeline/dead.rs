@@ -382,7 +382,10 @@ impl DeadLetter {
     pub fn decode<E: Event>(&self) -> Result<E, DecodeError> {
         let id = || EventId::from("");
         let (envelope, data) = codec::open(&*self.codec, &self.fields(), &self.bytes(), &id)?;
-        decode(envelope.map_or(E::VERSION, |envelope| envelope.version), &data)
+        decode(
+            envelope.map_or(E::VERSION, |envelope| envelope.version),
+            &data,
+        )
     }
 
     /// The original envelope as raw fields, malformed values included.

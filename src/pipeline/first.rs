@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use tidings_transport::BoxFuture;
 
-use super::attempt::{call, context, panicked};
+use super::attempt::{context, panicked};
 use super::deliver::{is_certainly_new, note};
 use super::{Job, Verdict};
 use crate::emit::{Current, Entered};
@@ -28,7 +28,7 @@ pub(crate) enum Begun {
 pub(crate) enum First {
     Runs {
         future: BoxFuture<'static, Outcome>,
-        current: Option<Current>,
+        current: Option<Box<Current>>,
     },
     Ended(Outcome),
 }
@@ -51,8 +51,12 @@ pub(crate) fn begin<I: Invoke>(entry: &Entry<I>, job: &Job) -> Begun {
     let mut current = Some(context(entry, job, None));
     let outcome = {
         let _entered = Entered::new(&mut current);
-        let mut future = match call(entry, &input, job, 1) {
-            Ok(future) => Box::pin(future),
+        // Boxed inside of the guard, so that it is made where it stays.
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            Box::pin(entry.invoke.call(&input, job, 1, group))
+        }));
+        let mut future = match made {
+            Ok(future) => future,
             Err(panic) => return Begun::More(First::Ended(panicked(panic))),
         };
         // No wake-up is lost: what is pending is polled again at once, with a waker of its own.
@@ -75,6 +79,9 @@ pub(crate) fn begin<I: Invoke>(entry: &Entry<I>, job: &Job) -> Begun {
     match outcome {
         Err(future) => Begun::More(First::Runs { future, current }),
         Ok(Outcome::Done) => {
+            if let Some(place) = current {
+                place.recycle();
+            }
             note(&entry.info, job, 1, Verdict::Completed);
             Begun::Done
         }

@@ -2,10 +2,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
-use tidings_transport::{Carried, Envelope, EventId, Inbound, Name, Payload, Received};
+use tidings_transport::{Carried, Envelope, EventId, Inbound, Name, Payload};
 
 use super::dead::{Cause, Reason};
-use super::job::{Intake, Parsed, Spare};
+use super::job::{Intake, Parsed};
 use crate::bus::{GroupCore, Table};
 use crate::codec;
 use crate::event::DecodeError;
@@ -17,6 +17,8 @@ pub(crate) type Handlers = SmallVec<[Arc<dyn ErasedHandler>; 2]>;
 
 /// What is to be done with a delivery.
 pub(crate) enum Plan {
+    /// For the one handler there is.
+    Sole(Arc<dyn ErasedHandler>),
     Handle(Handlers),
     DeadLetter(Cause),
     /// Nothing, by a named rule.
@@ -70,29 +72,22 @@ impl Router {
     }
 
     /// Reads the envelope of what was received and decides what becomes of it.
-    pub(crate) fn route(
-        &mut self,
-        group: &GroupCore,
-        received: Received,
-        spare: Option<Spare>,
-    ) -> (Intake, Plan) {
-        if matches!(received.payload, Payload::Tombstone) {
-            return (Intake::new(received, None, spare), Plan::Skip("tombstone"));
+    pub(crate) fn route(&mut self, group: &GroupCore, intake: &mut Intake) -> Plan {
+        let message = intake.message();
+        if matches!(message.payload, Payload::Tombstone) {
+            return Plan::Skip("tombstone");
         }
-        let route = self.find(&received.topic);
-        let parsed = match &received.envelope {
-            Carried::Local(_) => None,
-            Carried::Raw(_) => match parse(group, &route, &received) {
-                Ok(parsed) => Some(Box::new(parsed)),
+        let route = self.find(&message.topic);
+        if let Carried::Raw(_) = &message.envelope {
+            match parse(group, &route, message) {
+                Ok(parsed) => intake.read(parsed),
                 Err(error) => {
                     let cause = Cause::new(Reason::Decode(error.reason()), chain(&error), 0);
-                    return (Intake::new(received, None, spare), Plan::DeadLetter(cause));
+                    return Plan::DeadLetter(cause);
                 }
-            },
-        };
-        let intake = Intake::new(received, parsed, spare);
-        let plan = self.plan(group, &route, &intake);
-        (intake, plan)
+            }
+        }
+        self.plan(group, &route, intake)
     }
 
     fn plan(&mut self, group: &GroupCore, route: &Route, intake: &Intake) -> Plan {
@@ -115,7 +110,10 @@ impl Router {
             .iter()
             .find(|typed| typed.event == envelope.name);
         match typed {
-            Some(typed) if route.any.is_empty() => Plan::Handle(typed.handlers.clone()),
+            Some(typed) if route.any.is_empty() => match &*typed.handlers {
+                [handler] => Plan::Sole(Arc::clone(handler)),
+                _ => Plan::Handle(typed.handlers.clone()),
+            },
             Some(typed) => Plan::Handle(typed.handlers.iter().chain(&route.any).cloned().collect()),
             None if route.typed.is_empty() && route.any.is_empty() => Plan::Skip("no handler left"),
             None if !route.any.is_empty() => Plan::Handle(route.any.clone()),

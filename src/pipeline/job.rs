@@ -12,18 +12,33 @@ use crate::event::DecodeError;
 ///
 /// It goes through many hands, and a message is some 400 bytes: so it stays in one place, which is
 /// used again for another delivery.
-pub(crate) struct Intake(Place);
+pub(crate) struct Intake(Box<Place>);
 
 /// A place for one delivery; in an [`Intake`] it is never empty.
-type Place = Box<Option<Taken>>;
-
-/// An empty place, to be used again.
-pub(crate) struct Spare(Place);
-
-struct Taken {
-    received: Received,
+#[derive(Default)]
+struct Place {
+    received: Option<Received>,
     /// What was read from raw fields; `None` where the envelope never left this process.
     parsed: Option<Box<Parsed>>,
+}
+
+/// An empty place, to be used again.
+#[derive(Default)]
+pub(crate) struct Spare(Box<Place>);
+
+impl Spare {
+    /// Takes the next delivery of a batch in; gives the place back when there is none.
+    #[inline]
+    pub(crate) fn fill(
+        mut self,
+        batch: &mut impl Iterator<Item = Received>,
+    ) -> Result<Intake, Self> {
+        self.0.received = batch.next();
+        match self.0.received {
+            Some(_) => Ok(Intake(self.0)),
+            None => Err(self),
+        }
+    }
 }
 
 pub(crate) struct Parsed {
@@ -32,19 +47,9 @@ pub(crate) struct Parsed {
 }
 
 impl Intake {
-    pub(crate) fn new(
-        received: Received,
-        parsed: Option<Box<Parsed>>,
-        spare: Option<Spare>,
-    ) -> Self {
-        let taken = Some(Taken { received, parsed });
-        match spare {
-            Some(Spare(mut place)) => {
-                *place = taken;
-                Self(place)
-            }
-            None => Self(Box::new(taken)),
-        }
+    /// The envelope and data that were read from it.
+    pub(crate) fn read(&mut self, parsed: Parsed) {
+        self.0.parsed = Some(Box::new(parsed));
     }
 
     #[inline]
@@ -52,24 +57,23 @@ impl Intake {
         clippy::expect_used,
         reason = "only what takes the intake by value empties its place"
     )]
-    fn taken(&self) -> &Taken {
+    fn received(&self) -> &Received {
         self.0
-            .as_ref()
+            .received
             .as_ref()
             .expect("an intake holds a delivery")
     }
 
     pub(crate) fn message(&self) -> &Inbound {
-        &self.taken().received
+        self.received()
     }
 
     #[allow(clippy::expect_used, reason = "intake parses every raw envelope")]
     pub(crate) fn envelope(&self) -> &Envelope {
-        let taken = self.taken();
-        match &taken.parsed {
+        match &self.0.parsed {
             Some(parsed) => &parsed.envelope,
-            None => taken
-                .received
+            None => self
+                .received()
                 .envelope
                 .local()
                 .expect("a local envelope or a parsed one"),
@@ -95,8 +99,7 @@ impl Intake {
     }
 
     fn readable(&self, read: impl FnOnce(&Envelope) -> String, raw: &str) -> String {
-        let taken = self.taken();
-        match (&taken.parsed, &taken.received.envelope) {
+        match (&self.0.parsed, &self.received().envelope) {
             (Some(parsed), _) => read(&parsed.envelope),
             (None, Carried::Local(envelope)) => read(envelope),
             (None, Carried::Raw(fields)) => fields.get_str(raw).unwrap_or("").to_owned(),
@@ -105,11 +108,10 @@ impl Intake {
 
     /// The encoded data; encodes what is still a local value.
     pub(crate) fn data(&self, codec: &dyn Codec) -> Result<Bytes, DecodeError> {
-        let taken = self.taken();
-        if let Some(parsed) = &taken.parsed {
+        if let Some(parsed) = &self.0.parsed {
             return Ok(parsed.data.clone());
         }
-        match &taken.received.payload {
+        match &self.received().payload {
             Payload::Bytes(bytes) => Ok(bytes.clone()),
             Payload::Tombstone => Ok(Bytes::new()),
             Payload::Local(local) => {
@@ -123,12 +125,12 @@ impl Intake {
     }
 
     pub(crate) fn revoked(&self) -> &CancellationToken {
-        self.taken().received.revoked()
+        self.received().revoked()
     }
 
     /// The bytes it keeps alive, as far as they can be known.
     pub(crate) fn size(&self) -> usize {
-        let received = &self.taken().received;
+        let received = self.received();
         let payload = match &received.payload {
             Payload::Bytes(bytes) => bytes.len(),
             Payload::Local(_) | Payload::Tombstone => 0,
@@ -141,9 +143,10 @@ impl Intake {
     }
 
     pub(crate) fn ack(mut self) -> Spare {
-        if let Some(taken) = self.0.take() {
-            taken.received.ack();
+        if let Some(received) = &mut self.0.received {
+            received.ack_in_place();
         }
+        *self.0 = Place::default();
         Spare(self.0)
     }
 

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tidings_transport::{BoxFuture, DynConsumer, ErrorKind, Received, Signal, TransportError};
+use tidings_transport::{BoxFuture, DynConsumer, ErrorKind, Signal, TransportError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -220,9 +220,13 @@ impl<'a> Worker<'a> {
                 signal = self.consumer.receive(room, &mut batch), if room > 0 => match signal {
                     Ok(Signal::Batch) => {
                         self.router.update(self.table.load_full());
-                        for received in batch.drain(..) {
-                            self.admit(received);
+                        let mut received = batch.drain(..);
+                        let mut spare = self.spares.pop().unwrap_or_default();
+                        while let Ok(intake) = spare.fill(&mut received) {
+                            self.admit(intake);
+                            spare = self.spares.pop().unwrap_or_default();
                         }
+                        drop(received);
                         self.slot.give_back();
                         // A consumer that always has something must not keep the thread.
                         tokio::task::coop::consume_budget().await;
@@ -256,19 +260,19 @@ impl<'a> Worker<'a> {
         settings.window.saturating_sub(active).min(BATCH)
     }
 
-    fn admit(&mut self, received: Received) {
+    fn admit(&mut self, mut intake: Intake) {
         if self.stopped {
-            received.release();
+            intake.release();
             return;
         }
         self.unsettled += 1;
-        let (intake, plan) = self.router.route(&self.group, received, self.spares.pop());
+        let plan = self.router.route(&self.group, &mut intake);
         self.bytes += intake.size();
         let work = Work { intake, plan };
         if self.group.settings.ordered
             && let Some(lane) = LaneKey::of(work.intake.message())
         {
-            if self.closed_lanes.contains(&lane) {
+            if !self.closed_lanes.is_empty() && self.closed_lanes.contains(&lane) {
                 self.bytes -= work.intake.size();
                 self.give_back(work.intake);
                 return;
@@ -290,6 +294,10 @@ impl<'a> Worker<'a> {
             return;
         }
         match plan {
+            Plan::Sole(handler) if !handler.info().is_removed() => {
+                self.offer(handler, Job::Sole(intake));
+            }
+            Plan::Sole(_) => self.share(intake, Handlers::new()),
             Plan::Handle(handlers) => self.share(intake, handlers),
             Plan::DeadLetter(cause) => self.bury(intake, cause),
             Plan::Skip(rule) => {

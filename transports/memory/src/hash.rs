@@ -24,9 +24,15 @@ impl Hasher for NameHasher {
         words
             .iter()
             .for_each(|word| self.mix(u64::from_le_bytes(*word)));
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        self.mix(u64::from_le_bytes(last) ^ bytes.len() as u64);
+        // The last eight bytes, some of them a second time: to copy the rest into a word would be
+        // a call, and then a wait until it can be read.
+        let last = match bytes.last_chunk::<8>() {
+            Some(last) => u64::from_le_bytes(*last),
+            None => rest
+                .iter()
+                .fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        };
+        self.mix(last ^ bytes.len() as u64);
     }
 
     #[inline]

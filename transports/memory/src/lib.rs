@@ -110,6 +110,7 @@ mod headers;
 mod line;
 mod link;
 mod publish;
+mod recent;
 mod route;
 mod settle;
 mod store;

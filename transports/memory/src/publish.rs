@@ -1,12 +1,14 @@
 //! Publishing: checks first, then a place in every group's queue or in none.
 
 use tidings_transport::{
-    Carried, Message, Origin, Payload, PublishError, Reason, Receipt, TryPublish,
+    Carried, Message, Name, Origin, Payload, PublishError, Reason, Receipt, TryPublish,
 };
 use tokio::time::Instant;
 
 use crate::line::{Queued, Waiter};
+use crate::recent::{self, Recent};
 use crate::route::{Obstacle, Offer, Offered};
+use crate::store::Entry;
 use crate::sync::Wakers;
 use crate::{Memory, error, headers};
 
@@ -85,14 +87,48 @@ impl Memory {
             Ok(due) => due,
             Err(error) => return TryPublish::Refused(error, message),
         };
-        let table = self.store.table();
-        let Some(entry) = table.get(&message.topic) else {
-            drop(table);
+        let generation = self.store.generation();
+        let Some(recent) = recent::take(self.store.id, generation, &message.topic)
+            .or_else(|| self.look_up(generation, &message.topic))
+        else {
             return self.attempt_on_new_topic(message, origin);
         };
+        let tried = self.attempt_at(&recent.entry, message, origin, due);
+        recent::put(recent);
+        match tried {
+            Ok(tried) => tried,
+            Err(message) => self.attempt(message, origin),
+        }
+    }
+
+    #[cold]
+    fn look_up(&self, generation: u64, topic: &Name) -> Option<Box<Recent>> {
+        let entry = self.store.table().get(topic)?.clone();
+        Some(Box::new(Recent {
+            store: self.store.id,
+            generation,
+            topic: topic.clone(),
+            entry,
+        }))
+    }
+
+    /// Hands the message back when a group was removed between the look-up and the offer; the next
+    /// table knows.
+    #[inline(always)]
+    #[allow(
+        clippy::result_large_err,
+        reason = "the message goes on to the next step; boxing it would be an allocation"
+    )]
+    fn attempt_at(
+        &self,
+        entry: &Entry,
+        message: Message,
+        origin: &Origin,
+        due: Option<Instant>,
+    ) -> Result<TryPublish, Message> {
         let origin_group = origin.group.as_ref();
         if entry.topic.has_waiters() && !entry.route.is_own_full(origin_group) {
-            return TryPublish::Wait(message);
+            return Ok(TryPublish::Wait(message));
         }
         let offer = Offer {
             origin: origin_group,
@@ -100,21 +136,18 @@ impl Memory {
             waiter: None,
         };
         let mut wakers = Wakers::default();
-        match entry.route.offer(message, offer, &mut wakers) {
+        Ok(match entry.route.offer(message, offer, &mut wakers) {
             Offered::Done => {
                 let receipt = entry.route.receipt();
                 wakers.wake();
                 TryPublish::Done(receipt)
             }
             Offered::Not(Obstacle::Full(_), message) => TryPublish::Wait(message),
-            Offered::Not(Obstacle::Stale, message) => {
-                drop(table);
-                self.attempt_again(message, origin)
-            }
+            Offered::Not(Obstacle::Stale, message) => return Err(message),
             Offered::Not(obstacle, message) => {
                 TryPublish::Refused(obstacle.into_error(&message.topic), message)
             }
-        }
+        })
     }
 
     #[cold]
@@ -123,12 +156,6 @@ impl Memory {
             Ok(_) => self.attempt(message, origin),
             Err(text) => TryPublish::Refused(invalid(text), message),
         }
-    }
-
-    /// A group was removed between the look-up and the offer; the next table knows.
-    #[cold]
-    fn attempt_again(&self, message: Message, origin: &Origin) -> TryPublish {
-        self.attempt(message, origin)
     }
 
     /// What is refused before anything else happens (P6).

@@ -49,7 +49,11 @@ pub(crate) struct Counters {
 pub(crate) struct Store {
     pub(crate) config: MemoryConfig,
     pub(crate) counters: Arc<Counters>,
+    /// Unique in the process.
+    pub(crate) id: u64,
     table: ArcSwap<Table>,
+    /// How often the table was replaced.
+    generation: AtomicU64,
     registry: Mutex<Registry>,
 }
 
@@ -67,10 +71,13 @@ struct Registered {
 
 impl Store {
     pub(crate) fn new(config: MemoryConfig) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
             config,
             counters: Arc::default(),
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
             table: ArcSwap::default(),
+            generation: AtomicU64::new(0),
             registry: Mutex::default(),
         }
     }
@@ -79,6 +86,17 @@ impl Store {
     #[inline]
     pub(crate) fn table(&self) -> arc_swap::Guard<Arc<Table>> {
         self.table.load()
+    }
+
+    /// How often the table was replaced: ask before looking at it.
+    #[inline]
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    fn replace(&self, table: Table) {
+        self.table.store(Arc::new(table));
+        self.generation.fetch_add(1, Ordering::Release);
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -100,7 +118,7 @@ impl Store {
             .entry(topic.clone())
             .or_insert_with(|| registry.resolve(topic))
             .clone();
-        self.table.store(Arc::new(table));
+        self.replace(table);
         Ok(entry)
     }
 
@@ -151,7 +169,7 @@ impl Store {
                 entry.reroute(Route::new(entry.route.groups.to_vec(), Some(retained)));
             }
         }
-        self.table.store(Arc::new(table));
+        self.replace(table);
         Ok(group)
     }
 
@@ -186,7 +204,7 @@ impl Store {
                 rerouted.push(Arc::clone(&entry.topic));
             }
         }
-        self.table.store(Arc::new(table));
+        self.replace(table);
         let removed = left.exact.is_empty() && left.patterns.is_empty();
         if removed {
             registry.groups.remove(name);

@@ -105,9 +105,9 @@ pub trait Settle: Send + Sync + 'static {
 
 /// A delivered message that must be settled, once, by value; dropping it gives it back.
 pub struct Received {
-    // `None` once it is settled.
     message: Option<Inbound>,
-    settle: Arc<dyn Settle>,
+    // `None` once it is settled.
+    settle: Option<Arc<dyn Settle>>,
     index: u32,
 }
 
@@ -116,16 +116,25 @@ impl Received {
     pub fn new(message: Inbound, settle: Arc<dyn Settle>, index: u32) -> Self {
         Self {
             message: Some(message),
-            settle,
+            settle: Some(settle),
             index,
         }
     }
 
     /// The message reached its final state (D2).
     pub fn ack(mut self) {
+        self.ack_in_place();
+    }
+
+    /// [`ack`](Self::ack) for who cannot give it away: a message is some 400 bytes to move. It can
+    /// be read until it is dropped.
+    #[doc(hidden)]
+    #[inline]
+    pub fn ack_in_place(&mut self) {
         // Settled before the message is dropped: its drop code belongs to the user.
-        let _message = self.message.take();
-        self.settle.ack(self.index);
+        if let Some(settle) = self.settle.take() {
+            settle.ack(self.index);
+        }
     }
 
     /// Gives the message back, unchanged; it will come again.
@@ -134,8 +143,12 @@ impl Received {
     }
 
     /// Fires when the assignment of this message is lost.
+    #[allow(clippy::expect_used, reason = "`ack` and `drop` alone take it")]
     pub fn revoked(&self) -> &CancellationToken {
-        self.settle.revoked()
+        self.settle
+            .as_ref()
+            .expect("a settled message is gone")
+            .revoked()
     }
 }
 
@@ -143,16 +156,18 @@ impl Deref for Received {
     type Target = Inbound;
 
     #[inline]
-    #[allow(clippy::expect_used, reason = "`ack` and `drop` alone take it")]
+    #[allow(clippy::expect_used, reason = "`drop` alone takes it")]
     fn deref(&self) -> &Inbound {
-        self.message.as_ref().expect("a settled message is gone")
+        self.message.as_ref().expect("a dropped message is gone")
     }
 }
 
 impl Drop for Received {
     fn drop(&mut self) {
-        if let Some(message) = self.message.take() {
-            self.settle.release(self.index, message);
+        if let Some(settle) = self.settle.take()
+            && let Some(message) = self.message.take()
+        {
+            settle.release(self.index, message);
         }
     }
 }

@@ -1,7 +1,7 @@
 use std::hash::{Hash, Hasher};
 use std::{borrow::Borrow, fmt, sync::Arc};
 
-use uuid::{Builder, Uuid};
+use uuid::Uuid;
 
 use crate::{Timestamp, TraceContext, trace::hex};
 
@@ -17,15 +17,15 @@ use crate::{Timestamp, TraceContext, trace::hex};
 /// assert_eq!(id.to_string(), "evt_01HZ9K2M3X");
 /// ```
 #[derive(Clone)]
-pub struct EventId {
-    text: Repr,
-    fresh: bool,
-}
+pub struct EventId(Repr);
 
-#[derive(Clone, PartialEq, Eq, Hash)]
+/// A UUID is kept as two words, because ids are moved about with every event.
+#[derive(Clone)]
 enum Repr {
-    /// A UUID's canonical text, always kept as its sixteen bytes.
-    Uuid(Uuid),
+    /// A UUID made here that nobody else has seen.
+    Fresh([u64; 2]),
+    /// A UUID's canonical text, always kept compact.
+    Uuid([u64; 2]),
     Other(Arc<str>),
 }
 
@@ -33,22 +33,26 @@ impl EventId {
     /// A fresh UUIDv7 for an event that happens at `time`.
     pub fn fresh(time: Timestamp) -> Self {
         let millis = u64::try_from(time.as_micros() / 1_000).unwrap_or(0);
-        let mut random = [0; 10];
-        fastrand::fill(&mut random);
-        let text = Repr::Uuid(Builder::from_unix_timestamp_millis(millis, &random).into_uuid());
-        Self { text, fresh: true }
+        let random = fastrand::u128(..);
+        // RFC 9562: 48 bits of time, version 7, 12 random bits; variant 2, 62 random bits.
+        let high = millis << 16 | 7 << 12 | (random >> 64) as u64 & 0xfff;
+        let low = 2 << 62 | random as u64 >> 2;
+        Self(Repr::Fresh([high, low]))
     }
 
     /// Whether [`fresh`](Self::fresh) made it in this process: then no other event can have it.
+    #[inline]
     pub fn is_fresh(&self) -> bool {
-        self.fresh
+        matches!(self.0, Repr::Fresh(_))
     }
 
     /// The same id, no longer fresh: somebody chose it for another event or another try.
     #[must_use]
-    pub fn reused(mut self) -> Self {
-        self.fresh = false;
-        self
+    pub fn reused(self) -> Self {
+        match self.0 {
+            Repr::Fresh(id) => Self(Repr::Uuid(id)),
+            other => Self(other),
+        }
     }
 
     /// The moment a UUIDv7 carries, to the millisecond; `None` for an opaque id.
@@ -62,16 +66,19 @@ impl EventId {
     /// The trace that an event without a trace context of its own starts, derived from its id so
     /// that every reader derives the same one; `None` for an opaque id.
     pub fn derived_trace(&self) -> Option<TraceContext> {
-        let (high, low) = self.uuid()?.as_u64_pair();
+        let [high, low] = self.words()?;
         // The span id must differ from the trace id's halves and may not be zero.
         let span = (high ^ low.rotate_left(29)).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-        TraceContext::new(self.uuid()?.as_u128(), span, 0)
+        TraceContext::new(u128::from(high) << 64 | u128::from(low), span, 0)
     }
 
     /// Runs `f` on the text without allocating.
     pub fn with_str<R>(&self, f: impl FnOnce(&str) -> R) -> R {
-        match &self.text {
-            Repr::Uuid(id) => f(id.hyphenated().encode_lower(&mut Uuid::encode_buffer())),
+        match &self.0 {
+            Repr::Fresh([high, low]) | Repr::Uuid([high, low]) => {
+                let id = Uuid::from_u64_pair(*high, *low);
+                f(id.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
+            }
             Repr::Other(text) => f(text),
         }
     }
@@ -82,13 +89,19 @@ impl EventId {
         let text: &[u8; 36] = text.try_into().ok()?;
         let hyphens = [8, 13, 18, 23].map(|at| text[at]) == *b"----";
         let id = hex(text, |byte| BYTES[byte]).filter(|_| hyphens)?;
-        let text = Repr::Uuid(Uuid::from_bytes(id));
-        Some(Self { text, fresh: false })
+        let (high, low) = Uuid::from_bytes(id).as_u64_pair();
+        Some(Self(Repr::Uuid([high, low])))
     }
 
     fn uuid(&self) -> Option<Uuid> {
-        match self.text {
-            Repr::Uuid(id) => Some(id),
+        self.words()
+            .map(|[high, low]| Uuid::from_u64_pair(high, low))
+    }
+
+    #[inline]
+    fn words(&self) -> Option<[u64; 2]> {
+        match self.0 {
+            Repr::Fresh(id) | Repr::Uuid(id) => Some(id),
             Repr::Other(_) => None,
         }
     }
@@ -98,16 +111,17 @@ impl EventId {
 impl<T: AsRef<str>> From<T> for EventId {
     fn from(text: T) -> Self {
         let text = text.as_ref();
-        Self::canonical(text.as_bytes()).unwrap_or_else(|| Self {
-            text: Repr::Other(text.into()),
-            fresh: false,
-        })
+        Self::canonical(text.as_bytes()).unwrap_or_else(|| Self(Repr::Other(text.into())))
     }
 }
 
 impl PartialEq for EventId {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
+        match (&self.0, &other.0) {
+            (Repr::Other(a), Repr::Other(b)) => a == b,
+            // Canonical texts are always kept compact, so a UUID equals no other text.
+            _ => self.words().is_some() && self.words() == other.words(),
+        }
     }
 }
 
@@ -121,7 +135,10 @@ impl<T: Borrow<str> + ?Sized> PartialEq<T> for EventId {
 
 impl Hash for EventId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.text.hash(state);
+        match &self.0 {
+            Repr::Fresh(id) | Repr::Uuid(id) => id.hash(state),
+            Repr::Other(text) => text.hash(state),
+        }
     }
 }
 

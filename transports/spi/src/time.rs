@@ -74,7 +74,12 @@ impl Timestamp {
 }
 
 fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+    // In 64 bits, which is a third of the work of `as_micros`.
+    i64::try_from(duration.as_secs())
+        .ok()
+        .and_then(|seconds| seconds.checked_mul(1_000_000))
+        .and_then(|micros| micros.checked_add(i64::from(duration.subsec_micros())))
+        .unwrap_or(i64::MAX)
 }
 
 impl From<SystemTime> for Timestamp {

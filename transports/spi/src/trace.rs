@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc};
+use std::{fmt, num::NonZeroU64, sync::Arc};
 
 /// A W3C trace context: who caused this, for tracing systems.
 ///
@@ -16,8 +16,10 @@ use std::{fmt, sync::Arc};
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct TraceContext {
-    trace_id: u128,
-    span_id: u64,
+    // Two words: the alignment of an `u128` would make everything that holds a context, which is
+    // every event, larger and slower to move.
+    trace_id: [u64; 2],
+    span_id: NonZeroU64,
     flags: u8,
     state: Option<Arc<str>>,
 }
@@ -27,20 +29,20 @@ const MAX_STATE: usize = 512;
 impl TraceContext {
     /// A context from its parts; `None` when an id is zero, which the specification forbids.
     pub fn new(trace_id: u128, span_id: u64, flags: u8) -> Option<Self> {
-        let trace = Self {
-            trace_id,
+        let span_id = NonZeroU64::new(span_id).filter(|_| trace_id != 0)?;
+        Some(Self {
+            trace_id: [(trace_id >> 64) as u64, trace_id as u64],
             span_id,
             flags,
             state: None,
-        };
-        (trace_id != 0 && span_id != 0).then_some(trace)
+        })
     }
 
     /// A new trace with random ids.
     pub fn random() -> Self {
         Self {
-            trace_id: fastrand::u128(1..),
-            span_id: fastrand::u64(1..),
+            trace_id: [fastrand::u64(1..), fastrand::u64(..)],
+            span_id: random_span(),
             flags: 0,
             state: None,
         }
@@ -50,7 +52,7 @@ impl TraceContext {
     #[must_use]
     pub fn child(&self) -> Self {
         Self {
-            span_id: fastrand::u64(1..),
+            span_id: random_span(),
             ..self.clone()
         }
     }
@@ -77,19 +79,22 @@ impl TraceContext {
 
     /// The id shared by everything in this trace.
     pub fn trace_id(&self) -> u128 {
-        self.trace_id
+        let [high, low] = self.trace_id;
+        u128::from(high) << 64 | u128::from(low)
     }
 
     /// The id of the span that made this context.
     pub fn span_id(&self) -> u64 {
-        self.span_id
+        self.span_id.get()
     }
 
     /// The `traceparent` text, 55 characters.
     pub fn traceparent(&self) -> String {
         format!(
             "00-{:032x}-{:016x}-{:02x}",
-            self.trace_id, self.span_id, self.flags
+            self.trace_id(),
+            self.span_id,
+            self.flags
         )
     }
 
@@ -97,6 +102,10 @@ impl TraceContext {
     pub fn tracestate(&self) -> Option<&str> {
         self.state.as_deref()
     }
+}
+
+fn random_span() -> NonZeroU64 {
+    NonZeroU64::new(fastrand::u64(..)).unwrap_or(NonZeroU64::MIN)
 }
 
 impl fmt::Debug for TraceContext {
