@@ -1,0 +1,116 @@
+//! How often an emit allocates, counted exactly (goals G1, G2 and G6; house rule 16).
+//!
+//! One test function: the counter is the whole process's, so nothing else may run beside it.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::alloc::System;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tidings::{Bus, Event};
+
+#[global_allocator]
+static COUNTED: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+#[derive(Debug, Clone, Serialize, Deserialize, Event)]
+#[event(name = "counted", version = 1)]
+struct Counted {
+    number: u64,
+}
+
+static HEARD: AtomicU64 = AtomicU64::new(0);
+
+fn hear(event: &Counted) {
+    HEARD.fetch_add(black_box(event.number), Ordering::Relaxed);
+}
+
+#[test]
+fn allocations_are_few_and_known() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        for listeners in [1, 3, 10] {
+            a_sync_emit_allocates_nothing(listeners).await;
+        }
+        for handlers in [1, 2] {
+            a_queued_event_allocates_an_arc_and_a_box_per_handler(handlers).await;
+        }
+    });
+}
+
+const EMITS: u64 = 1_000;
+
+async fn a_sync_emit_allocates_nothing(listeners: u64) {
+    let bus = Bus::builder("svc").build().await.unwrap();
+    for _ in 0..listeners {
+        bus.listen(hear);
+    }
+    let publisher = bus.publisher::<Counted>();
+    let before = HEARD.load(Ordering::Relaxed);
+    // The first emit of a thread fills its cache.
+    publisher.try_emit(Counted { number: 1 }).unwrap();
+    bus.try_emit(Counted { number: 1 }).unwrap();
+    bus.emit(Counted { number: 1 }).await.unwrap();
+
+    let region = Region::new(COUNTED);
+    for _ in 0..EMITS {
+        publisher.try_emit(Counted { number: 1 }).unwrap();
+        bus.try_emit(Counted { number: 1 }).unwrap();
+        bus.emit(Counted { number: 1 }).await.unwrap();
+    }
+    let counted = region.change();
+    assert_eq!(counted.allocations, 0, "{listeners} listeners: {counted:?}");
+    assert_eq!(
+        counted.reallocations, 0,
+        "{listeners} listeners: {counted:?}"
+    );
+    let heard = HEARD.load(Ordering::Relaxed) - before;
+    assert_eq!(heard, 3 * (EMITS + 1) * listeners, "every emit was heard");
+}
+
+/// At most one `Arc` and one box per event and handler; what is paid per batch is less than a
+/// tenth of an allocation per event.
+async fn a_queued_event_allocates_an_arc_and_a_box_per_handler(handlers: u64) {
+    let bus = Bus::builder("svc").build().await.unwrap();
+    let handled = Arc::new(AtomicU64::new(0));
+    for number in 0..handlers {
+        let state = Arc::clone(&handled);
+        bus.named(format!("handler-{number}")).with(state).on(
+            async |handled: Arc<AtomicU64>, event: Arc<Counted>| {
+                handled.fetch_add(event.number, Ordering::Relaxed);
+            },
+        );
+    }
+    let round = async || {
+        for _ in 0..EMITS {
+            bus.emit(Counted { number: 1 }).await.unwrap();
+        }
+        bus.settled().await.unwrap();
+    };
+    // Queues and tables grow to their size first.
+    for _ in 0..10 {
+        round().await;
+    }
+    let before = handled.load(Ordering::Relaxed);
+    let region = Region::new(COUNTED);
+    for _ in 0..10 {
+        round().await;
+    }
+    let counted = region.change();
+    assert_eq!(
+        handled.load(Ordering::Relaxed) - before,
+        10 * EMITS * handlers
+    );
+    let events = 10 * EMITS;
+    let allowed = events * handlers * 2 + events / 10;
+    assert!(
+        counted.allocations as u64 <= allowed,
+        "{handlers} handlers: {} allocations for {events} events, {allowed} allowed",
+        counted.allocations
+    );
+}
