@@ -13,7 +13,7 @@ use tidings_transport::{Encode, Interest, Name};
 use super::core::BusCore;
 use super::registry::Taps;
 use crate::Event;
-use crate::emit::{Listening, TapListener};
+use crate::emit::{Called, Listening, TapListener};
 use crate::pipeline::Middleware;
 
 /// Everything the bus keeps about one event type.
@@ -37,7 +37,7 @@ pub(crate) struct Kind {
 pub(crate) struct Snapshot<E: Event> {
     pub(crate) generation: u64,
     /// Typed listeners and taps, in registration order.
-    pub(crate) listeners: Arc<[Arc<dyn Listening<E>>]>,
+    pub(crate) listeners: Arc<[Called<E>]>,
     pub(crate) interest: Interest,
     pub(crate) layers: Arc<[Arc<dyn Middleware>]>,
     /// Why events of this type are refused: a registration that was.
@@ -141,13 +141,14 @@ impl<E: Event> Slot<E> {
 
     /// Gives back the old snapshot, to be dropped outside of the lock.
     fn rebuild(&self, cold: &mut Cold<E>) -> Arc<Snapshot<E>> {
-        let mut listeners = cold.listeners.clone();
+        let called = |listener: &Arc<dyn Listening<E>>| Arc::clone(listener).called();
+        let mut listeners: Vec<Called<E>> = cold.listeners.iter().map(called).collect();
         for (heard, tap) in cold.taps.iter() {
             let tap = TapListener {
                 heard: Arc::clone(heard),
                 tap: Arc::clone(tap),
             };
-            listeners.push(Arc::new(tap));
+            listeners.push(Box::new(tap));
         }
         // Registration order across typed listeners and taps: subscriptions are numbered.
         listeners.sort_by_key(|listener| listener.heard().subscription);

@@ -10,7 +10,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::slot::Slot;
 use crate::Event;
-use crate::emit::{Heard, Listening};
+use crate::emit::{Called, Heard, Listening};
 
 /// What an [`EventStream`] does when its reader is slower than the emits: a listener cannot make
 /// them wait.
@@ -209,6 +209,10 @@ impl<E: Event> Listening<E> for Buffer<E> {
         &self.heard
     }
 
+    fn called(self: Arc<Self>) -> Called<E> {
+        Box::new(self)
+    }
+
     fn keeps(&self) -> bool {
         true
     }
@@ -315,6 +319,10 @@ impl<E: Event> Listening<E> for Wanted<E> {
 
     fn heard(&self) -> &Heard {
         &self.heard
+    }
+
+    fn called(self: Arc<Self>) -> Called<E> {
+        Box::new(self)
     }
 
     fn keeps(&self) -> bool {

@@ -146,6 +146,7 @@ impl<'a, E: Event> IntoFuture for Emit<'a, E> {
     fn into_future(self) -> Emitting<'a, E> {
         Emitting {
             state: State::Begins(self),
+            heard: false,
         }
     }
 }
@@ -159,6 +160,8 @@ impl<'a, E: Event> IntoFuture for Emit<'a, E> {
 #[must_use = "an emit does nothing until it is awaited"]
 pub struct Emitting<'a, E: Event> {
     state: State<'a, E>,
+    /// It ended, with nobody but listeners to tell.
+    heard: bool,
 }
 
 enum State<'a, E: Event> {
@@ -179,12 +182,14 @@ impl<E: Event> Future for Emitting<'_, E> {
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
         let plain = match &self.state {
-            State::Begins(start) => start.call_plainly(),
-            State::Waits(_) | State::Yields(_) | State::Ended => Plain::No,
+            State::Begins(start) if !self.heard => start.call_plainly(),
+            _ => Plain::No,
         };
         match plain {
+            // The event goes with the future, which is dropped next: to empty it here as well would
+            // be done twice.
             Plain::Heard => {
-                self.state = State::Ended;
+                self.heard = true;
                 Poll::Ready(Ok(Receipt::heard()))
             }
             other => self.poll_more(other, task),
@@ -199,6 +204,10 @@ impl<E: Event> Emitting<'_, E> {
         plain: Plain,
         task: &mut Context<'_>,
     ) -> Poll<Result<Receipt, PublishError<E>>> {
+        if self.heard {
+            // Polled after it ended.
+            return Poll::Pending;
+        }
         if plain == Plain::Asked {
             self.state = State::Ended;
             return Poll::Ready(Ok(Receipt::asked()));

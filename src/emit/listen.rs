@@ -26,6 +26,35 @@ pub(crate) trait Listening<E: Event>: Send + Sync {
     fn keeps(&self) -> bool {
         false
     }
+    /// As a snapshot holds it: see [`Called`].
+    fn called(self: Arc<Self>) -> Called<E>;
+}
+
+/// A listener in a snapshot. Where in an `Arc<dyn _>` the value begins has to be worked out at each
+/// call; in a box it is known.
+pub(crate) type Called<E> = Box<dyn Listening<E>>;
+
+impl<E: Event, L: Listening<E> + ?Sized> Listening<E> for Arc<L> {
+    #[inline]
+    fn hear(&self, event: &E, slot: &Slot<E>) {
+        L::hear(self, event, slot);
+    }
+
+    fn hear_shared(&self, event: &Arc<E>, slot: &Slot<E>) {
+        L::hear_shared(self, event, slot);
+    }
+
+    fn heard(&self) -> &Heard {
+        L::heard(self)
+    }
+
+    fn keeps(&self) -> bool {
+        L::keeps(self)
+    }
+
+    fn called(self: Arc<Self>) -> Called<E> {
+        L::called(Self::clone(&self))
+    }
 }
 
 /// One event on its way to the listeners.
@@ -64,14 +93,7 @@ impl Heard {
 /// Runs the listeners of a snapshot in registration order (house rule 8). Whether one of them asked
 /// for metadata: then [`context::made`] has the id.
 #[inline(always)]
-pub(crate) fn fire<E: Event>(
-    listeners: &[Arc<dyn Listening<E>>],
-    event: &E,
-    slot: &Slot<E>,
-) -> bool {
-    if !context::is_quiet() {
-        return fire_inside(listeners, event, slot);
-    }
+pub(crate) fn fire<E: Event>(listeners: &[Called<E>], event: &E, slot: &Slot<E>) -> bool {
     let turn = context::QuietTurn::begin();
     call(listeners, &Firing::Lent(event), slot);
     turn.end()
@@ -79,7 +101,7 @@ pub(crate) fn fire<E: Event>(
 
 /// [`fire`] inside a handler.
 #[inline(never)]
-fn fire_inside<E: Event>(listeners: &[Arc<dyn Listening<E>>], event: &E, slot: &Slot<E>) -> bool {
+pub(crate) fn fire_inside<E: Event>(listeners: &[Called<E>], event: &E, slot: &Slot<E>) -> bool {
     let turn = context::Turn::begin();
     call(listeners, &Firing::Lent(event), slot);
     turn.end()
@@ -87,7 +109,7 @@ fn fire_inside<E: Event>(listeners: &[Arc<dyn Listening<E>>], event: &E, slot: &
 
 /// [`fire`] for an event whose metadata exists already.
 pub(crate) fn fire_knowing<E: Event>(
-    listeners: &[Arc<dyn Listening<E>>],
+    listeners: &[Called<E>],
     firing: &Firing<'_, E>,
     slot: &Slot<E>,
     known: Current,
@@ -98,7 +120,7 @@ pub(crate) fn fire_knowing<E: Event>(
 }
 
 #[inline(always)]
-fn call<E: Event>(listeners: &[Arc<dyn Listening<E>>], firing: &Firing<'_, E>, slot: &Slot<E>) {
+fn call<E: Event>(listeners: &[Called<E>], firing: &Firing<'_, E>, slot: &Slot<E>) {
     let next = Cell::new(0);
     // One guard around all of them is entered again behind the one that panicked.
     while let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
@@ -142,6 +164,10 @@ impl<E: Event, L: Listener<E>> Listening<E> for Inline<L> {
     fn heard(&self) -> &Heard {
         &self.heard
     }
+
+    fn called(self: Arc<Self>) -> Called<E> {
+        Box::new(self)
+    }
 }
 
 /// A listener closure for a number of events.
@@ -184,6 +210,10 @@ impl<E: Event, L: Listener<E>> Listening<E> for Limited<L> {
     fn heard(&self) -> &Heard {
         &self.inline.heard
     }
+
+    fn called(self: Arc<Self>) -> Called<E> {
+        Box::new(self)
+    }
 }
 
 /// A tap over all types, beside the listeners of one.
@@ -208,6 +238,10 @@ impl<E: Event> Listening<E> for TapListener {
 
     fn heard(&self) -> &Heard {
         &self.heard
+    }
+
+    fn called(self: Arc<Self>) -> Called<E> {
+        Box::new(self)
     }
 }
 

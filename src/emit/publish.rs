@@ -10,7 +10,7 @@ use tracing::Instrument;
 
 use super::context::{self, Current};
 use super::error::{Again, PublishError, Returned};
-use super::listen::{Firing, Listening, fire, fire_knowing};
+use super::listen::{Called, Firing, fire, fire_inside, fire_knowing};
 use super::outgoing;
 use super::receipt::Receipt;
 use crate::Event;
@@ -48,7 +48,7 @@ struct Waiting<E: Event> {
 /// Who listens to an event once it is published: those of the snapshot at the emit, however long
 /// the publish waits.
 struct Hears<E: Event> {
-    listeners: Arc<[Arc<dyn Listening<E>>]>,
+    listeners: Arc<[Called<E>]>,
     envelope: Envelope,
 }
 
@@ -120,7 +120,7 @@ fn failed<E>(
 /// middleware, no trace.
 #[inline(always)]
 fn is_plain_call<E: Event>(snapshot: &Snapshot<E>) -> bool {
-    snapshot.plain && snapshot.interest.is_none() && !context::is_listening() && !tracing_is_on()
+    snapshot.plain && snapshot.interest.is_none() && !tracing_is_on()
 }
 
 /// What came of an emit that only has to call listeners. It fits a register, and the event stays
@@ -140,10 +140,12 @@ pub(crate) fn call_plainly<E: Event>(slot: &Slot<E>, snapshot: &Snapshot<E>, eve
     if !is_plain_call(snapshot) {
         return Plain::No;
     }
-    match fire(&snapshot.listeners, event, slot) {
-        false => Plain::Heard,
-        true => Plain::Asked,
-    }
+    let asked = match context::is_quiet() {
+        true => fire(&snapshot.listeners, event, slot),
+        false if context::is_listening() => return Plain::No,
+        false => fire_inside(&snapshot.listeners, event, slot),
+    };
+    if asked { Plain::Asked } else { Plain::Heard }
 }
 
 /// Emits as far as that needs no waiting.
@@ -263,7 +265,7 @@ fn handed_back<E: Event>(core: &BusCore, message: &Message) -> Arc<E> {
 /// Runs the listeners now, or behind those that run (house rule 8).
 fn heard<E: Event>(
     slot: &Arc<Slot<E>>,
-    listeners: &Arc<[Arc<dyn Listening<E>>]>,
+    listeners: &Arc<[Called<E>]>,
     event: Returned<E>,
     envelope: &Envelope,
 ) {

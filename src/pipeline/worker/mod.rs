@@ -1,3 +1,4 @@
+mod held;
 mod settle;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -12,6 +13,7 @@ use tidings_transport::{BoxFuture, DynConsumer, ErrorKind, Signal, TransportErro
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use self::held::Held;
 use super::dead::{self, Cause};
 use super::intake::{Handlers, Plan, Router};
 use super::job::{Intake, Job, Spare, Verdict};
@@ -95,36 +97,6 @@ pub(crate) enum Ended {
     QueueGone,
 }
 
-/// A slot of the group's concurrency that the worker holds, or not.
-struct Held {
-    group: Arc<GroupCore>,
-    taken: bool,
-}
-
-impl Held {
-    fn try_take(&mut self) -> bool {
-        self.taken = self.taken || self.group.slots.try_take();
-        self.taken
-    }
-
-    /// The slot belongs to a call that gives it back itself.
-    fn hand_over(&mut self) {
-        self.taken = false;
-    }
-
-    fn give_back(&mut self) {
-        if std::mem::take(&mut self.taken) {
-            self.group.slots.give_back();
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.give_back();
-    }
-}
-
 /// A delivery on its way through a lane.
 struct Work {
     intake: Intake,
@@ -149,10 +121,7 @@ impl<'a> Worker<'a> {
         let router = Router::new(table.load_full());
         let stopped = group.counters.stats().stopped;
         Self {
-            slot: Held {
-                group: Arc::clone(&group),
-                taken: false,
-            },
+            slot: Held::new(&group),
             spares: Vec::new(),
             group,
             consumer,

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use crate::line::{Queued, Waiter};
 use crate::recent::{self, Recent};
 use crate::route::{Obstacle, Offer, Offered};
-use crate::store::Entry;
 use crate::sync::Wakers;
 use crate::{Memory, error, headers};
 
@@ -93,11 +92,33 @@ impl Memory {
         else {
             return self.attempt_on_new_topic(message, origin);
         };
-        let tried = self.attempt_at(&recent.entry, message, origin, due);
-        recent::put(recent);
-        match tried {
-            Ok(tried) => tried,
-            Err(message) => self.attempt(message, origin),
+        let (entry, origin_group) = (&recent.entry, origin.group.as_ref());
+        if entry.topic.has_waiters() && !entry.route.is_own_full(origin_group) {
+            recent::put(recent);
+            return TryPublish::Wait(message);
+        }
+        let offer = Offer {
+            origin: origin_group,
+            due,
+            waiter: None,
+        };
+        let mut wakers = Wakers::default();
+        match entry.route.offer(message, offer, &mut wakers) {
+            Offered::Done => {
+                let receipt = entry.route.receipt();
+                recent::put(recent);
+                wakers.wake();
+                TryPublish::Done(receipt)
+            }
+            Offered::Not(Obstacle::Full(_), message) => {
+                recent::put(recent);
+                TryPublish::Wait(message)
+            }
+            // A group was removed between the look-up and the offer; the next table knows.
+            Offered::Not(Obstacle::Stale, message) => self.attempt(message, origin),
+            Offered::Not(obstacle, message) => {
+                TryPublish::Refused(obstacle.into_error(&message.topic), message)
+            }
         }
     }
 
@@ -110,44 +131,6 @@ impl Memory {
             topic: topic.clone(),
             entry,
         }))
-    }
-
-    /// Hands the message back when a group was removed between the look-up and the offer; the next
-    /// table knows.
-    #[inline(always)]
-    #[allow(
-        clippy::result_large_err,
-        reason = "the message goes on to the next step; boxing it would be an allocation"
-    )]
-    fn attempt_at(
-        &self,
-        entry: &Entry,
-        message: Message,
-        origin: &Origin,
-        due: Option<Instant>,
-    ) -> Result<TryPublish, Message> {
-        let origin_group = origin.group.as_ref();
-        if entry.topic.has_waiters() && !entry.route.is_own_full(origin_group) {
-            return Ok(TryPublish::Wait(message));
-        }
-        let offer = Offer {
-            origin: origin_group,
-            due,
-            waiter: None,
-        };
-        let mut wakers = Wakers::default();
-        Ok(match entry.route.offer(message, offer, &mut wakers) {
-            Offered::Done => {
-                let receipt = entry.route.receipt();
-                wakers.wake();
-                TryPublish::Done(receipt)
-            }
-            Offered::Not(Obstacle::Full(_), message) => TryPublish::Wait(message),
-            Offered::Not(Obstacle::Stale, message) => return Err(message),
-            Offered::Not(obstacle, message) => {
-                TryPublish::Refused(obstacle.into_error(&message.topic), message)
-            }
-        })
     }
 
     #[cold]
