@@ -14,7 +14,7 @@ mod off {
 
     use crate::Event;
     use crate::bus::GroupCore;
-    use crate::pipeline::{Intake, Verdict};
+    use crate::pipeline::{Delivered, Verdict};
 
     /// Takes note of nothing.
     #[derive(Debug)]
@@ -45,7 +45,7 @@ mod off {
             &self,
             _group: &GroupCore,
             _handler: Option<&Name>,
-            _intake: &Intake,
+            _delivered: Delivered<'_>,
             _attempts: u32,
             _verdict: Verdict,
         ) {
@@ -55,7 +55,7 @@ mod off {
         pub(crate) const fn skipped(
             &self,
             _group: &GroupCore,
-            _intake: &Intake,
+            _delivered: Delivered<'_>,
             _rule: &'static str,
         ) {
         }

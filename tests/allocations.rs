@@ -37,6 +37,7 @@ fn allocations_are_few_and_known() {
         for listeners in [1, 3, 10] {
             a_sync_emit_allocates_nothing(listeners).await;
         }
+        a_sync_emit_allocates_nothing_whoever_has_the_threads_place().await;
         for handlers in [1, 2] {
             a_queued_event_allocates_an_arc_and_a_box_per_handler(handlers).await;
         }
@@ -44,6 +45,42 @@ fn allocations_are_few_and_known() {
 }
 
 const EMITS: u64 = 1_000;
+
+/// A static has no parameters, so a type with some has no place of its own for its snapshot.
+#[derive(Debug, Clone, Serialize, Deserialize, Event)]
+#[event(name = "wrapped", version = 1)]
+#[serde(bound = "")]
+struct Wrapped<T: Serialize + serde::de::DeserializeOwned + Send + Sync + 'static>(T);
+
+async fn a_sync_emit_allocates_nothing_whoever_has_the_threads_place() {
+    let buses = [
+        Bus::builder("first").build().await.unwrap(),
+        Bus::builder("second").build().await.unwrap(),
+    ];
+    for bus in &buses {
+        bus.listen(hear);
+        bus.listen(|event: &Wrapped<u64>| {
+            HEARD.fetch_add(black_box(event.0), Ordering::Relaxed);
+        });
+    }
+    let round = async || {
+        for bus in &buses {
+            bus.try_emit(Counted { number: 1 }).unwrap();
+            bus.emit(Counted { number: 1 }).await.unwrap();
+            bus.try_emit(Wrapped(1_u64)).unwrap();
+            bus.emit(Wrapped(1_u64)).await.unwrap();
+        }
+    };
+    round().await;
+    let before = HEARD.load(Ordering::Relaxed);
+    let region = Region::new(COUNTED);
+    for _ in 0..EMITS {
+        round().await;
+    }
+    let counted = region.change();
+    assert_eq!(counted.allocations, 0, "{counted:?}");
+    assert_eq!(HEARD.load(Ordering::Relaxed) - before, 8 * EMITS);
+}
 
 async fn a_sync_emit_allocates_nothing(listeners: u64) {
     let bus = Bus::builder("svc").build().await.unwrap();

@@ -76,6 +76,21 @@ pub(crate) fn expand(event: &Event<'_>) -> TokenStream {
         }
     });
 
+    // A static cannot have parameters: events that do share the library's own places.
+    let cache = (!generic).then(|| {
+        quote! {
+            #[inline(always)]
+            fn cache<Out>(
+                using: impl ::core::ops::FnOnce(&#private::Cache<Self>) -> Out,
+            ) -> #private::Option<Out> {
+                #private::thread_local! {
+                    static CACHE: #private::Cache<#this> = const { #private::Cache::new() };
+                }
+                #private::Result::ok(CACHE.try_with(using))
+            }
+        }
+    });
+
     let event_impl = quote! {
         #[automatically_derived]
         impl #impl_generics #krate::Event for #this #where_clause {
@@ -86,6 +101,7 @@ pub(crate) fn expand(event: &Event<'_>) -> TokenStream {
             #key
             #natural_id
             #upcast_methods
+            #cache
         }
     };
     let Some(Upcast { previous, check }) = upcast else {

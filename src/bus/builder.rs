@@ -25,6 +25,7 @@ pub struct BusBuilder {
     service: Name,
     transport: Option<Arc<dyn DynTransport>>,
     codec: Arc<dyn Codec>,
+    usual_codec: bool,
     clock: Arc<dyn Clock>,
     config: BusConfig,
     defaults: GroupSettings,
@@ -41,6 +42,7 @@ impl BusBuilder {
             service: interned(&service),
             transport: None,
             codec: Arc::new(CloudEvents),
+            usual_codec: true,
             clock: Arc::new(SystemClock),
             config: BusConfig::default(),
             defaults: GroupSettings::default(),
@@ -60,6 +62,7 @@ impl BusBuilder {
     /// How events are written; [`CloudEvents`] binary mode unless this is called.
     pub fn codec(mut self, codec: impl Codec) -> Self {
         self.codec = Arc::new(codec);
+        self.usual_codec = false;
         self
     }
 
@@ -201,6 +204,7 @@ impl BusBuilder {
             capabilities: transport.capabilities(),
             transport,
             codec: self.codec,
+            usual_codec: self.usual_codec,
             clock: self.clock,
             config: self.config,
             publish_layers: self.publish_layers.into(),
@@ -214,6 +218,7 @@ impl BusBuilder {
             closed: CancellationToken::new(),
         });
         Ok(Bus {
+            id: core.id,
             inner: Arc::new(Inner {
                 core,
                 registry: Registry::new(),

@@ -129,7 +129,7 @@ impl Mapping {
             None => fallback_id(),
         };
         let mut envelope = Envelope::new(id, Name::from(name), 0, Name::from_static(""));
-        envelope.time = published;
+        envelope.attributes_mut().time = published;
         Ok((envelope, data))
     }
 

@@ -26,6 +26,8 @@ pub(crate) struct BusCore {
     pub(crate) transport: Arc<dyn DynTransport>,
     pub(crate) capabilities: Capabilities,
     pub(crate) codec: Arc<dyn Codec>,
+    /// It is the one that nobody set.
+    pub(crate) usual_codec: bool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: BusConfig,
     /// Around every publish.

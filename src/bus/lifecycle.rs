@@ -202,7 +202,6 @@ impl Bus {
                 .push(String::from("transport: did not close in time")),
         }
         self.registry().clear();
-        super::slot::forget(core.id);
         if report.is_clean() {
             Ok(report)
         } else {

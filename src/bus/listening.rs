@@ -40,9 +40,11 @@ impl Bus {
         let subscription = next_subscription();
         let heard = Heard::new(subscription, site);
         match times {
-            None => slot.add_listener(Arc::new(Inline::new(heard, listener))),
+            None => slot.add_listener(Arc::new(Inline::new(self.core(), heard, listener))),
             Some(0) => {}
-            Some(times) => slot.add_listener(Arc::new(Limited::new(heard, times, listener))),
+            Some(times) => {
+                slot.add_listener(Arc::new(Limited::new(&slot, heard, times, listener)));
+            }
         }
         Subscription::listener(self, slot, subscription)
     }

@@ -1,6 +1,7 @@
 //! The bus: what a program holds.
 
 mod builder;
+mod cache;
 mod config;
 mod core;
 mod error;
@@ -27,9 +28,12 @@ pub use stream::{EventStream, Lagged, NeverCame, Overflow, WaitFor};
 pub use subscription::Subscription;
 
 pub(crate) use self::core::{BusCore, GroupCore};
+#[doc(hidden)]
+pub use cache::Cache;
+pub(crate) use cache::{CachedSlot, Taken};
 pub(crate) use config::GroupSettings;
 pub(crate) use registry::Table;
-pub(crate) use slot::{CachedSlot, Slot, Snapshot};
+pub(crate) use slot::{Slot, Snapshot};
 
 use std::any::TypeId;
 use std::fmt;
@@ -89,6 +93,8 @@ use crate::pipeline::{DeadLetters, Middleware, Watchdog, Watched};
 #[derive(Clone)]
 pub struct Bus {
     inner: Arc<Inner>,
+    /// The core's, at hand for every emit.
+    id: u64,
 }
 
 pub(crate) struct Inner {
@@ -213,17 +219,15 @@ impl Bus {
     #[inline(never)]
     fn try_more<E: Event>(&self, plain: Plain, event: E) -> Result<Receipt, PublishError<E>> {
         match plain {
-            Plain::No => self.with_slot(|cached: &CachedSlot<E>| {
-                try_emit(&cached.slot, &cached.snapshot, event)
-            }),
+            Plain::No => self.with_slot(|cached| try_emit(cached, event)),
             Plain::Heard | Plain::Asked => Ok(Receipt::asked()),
         }
     }
 
     /// Calls the listeners of an event, if that is all there is to do.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn call_plainly<E: Event>(&self, event: &E) -> Plain {
-        self.with_slot(|cached: &CachedSlot<E>| call_plainly(&cached.slot, &cached.snapshot, event))
+        call_plainly(cache::take(self.id), cache::put, event)
     }
 
     /// Emits many events, in order, up to 1,024 of them in flight at once; one result per event,
@@ -293,7 +297,7 @@ impl Bus {
 
     #[inline(always)]
     pub(crate) fn with_slot<E: Event, R>(&self, f: impl FnOnce(&CachedSlot<E>) -> R) -> R {
-        f(&slot::cached(self.inner.core.id, || self.slot::<E>()))
+        cache::with(self.id, || self.slot::<E>(), f)
     }
 
     /// Whether a group stopped after a dead letter, and nothing of it runs any more.
@@ -383,7 +387,6 @@ impl Drop for Inner {
             .store(true, std::sync::atomic::Ordering::Release);
         self.core.closed.cancel();
         self.registry.clear();
-        slot::forget(self.core.id);
         for group in self.registry.groups() {
             let unsettled = group.core.counters.stats().unsettled;
             if unsettled > 0 && !was_shut_down {

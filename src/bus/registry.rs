@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
-use tidings_transport::Name;
+use tidings_transport::{Encoder, Name};
 
 use super::core::BusCore;
 use super::live::LiveGroup;
@@ -251,7 +251,10 @@ fn kind<E: Event>(core: &Arc<BusCore>) -> Kind {
         name: Name::from_static(E::NAME),
         topic: topic_of::<E>(),
         source: E::SOURCE.map_or_else(|| core.service.clone(), Name::from_static),
-        encoder: Arc::new(TypedEncoder::<E>::new(Arc::clone(&core.codec))),
+        encoder: match core.usual_codec {
+            true => Encoder::from_static(const { &TypedEncoder::<E>::USUAL }),
+            false => Encoder::new(TypedEncoder::<E>::new(Arc::clone(&core.codec))),
+        },
     }
 }
 

@@ -190,9 +190,9 @@ impl<E> State<E> {
 
 impl<E: Event> Listening<E> for Buffer<E> {
     /// The emit shares the event, because this listener keeps it.
-    fn hear(&self, _event: &E, _slot: &Slot<E>) {}
+    fn hear(&self, _event: &E) {}
 
-    fn hear_shared(&self, event: &Arc<E>, _slot: &Slot<E>) {
+    fn hear_shared(&self, event: &Arc<E>) {
         if self.heard.is_removed() {
             return;
         }
@@ -298,9 +298,9 @@ impl<E> Wanted<E> {
 
 impl<E: Event> Listening<E> for Wanted<E> {
     /// As for [`Buffer`].
-    fn hear(&self, _event: &E, _slot: &Slot<E>) {}
+    fn hear(&self, _event: &E) {}
 
-    fn hear_shared(&self, event: &Arc<E>, _slot: &Slot<E>) {
+    fn hear_shared(&self, event: &Arc<E>) {
         if self.heard.is_removed() || !(self.predicate)(event) {
             return;
         }

@@ -6,20 +6,26 @@ use std::sync::Arc;
 use serde::Serialize;
 use tidings_transport::{Encode, EncodeError, Encoded, Envelope};
 
-use super::{Codec, close, json};
+use super::{CloudEvents, Codec, close, json};
 
 /// Encodes an event that is still an `E`: what a broker, or forced encoding in memory, asks for.
 ///
 /// The size limit is the transport's to check: only it knows what it carries beside the body.
 pub(crate) struct TypedEncoder<E> {
-    codec: Arc<dyn Codec>,
+    /// `None` is [`CloudEvents`], so that the usual encoder is a constant.
+    codec: Option<Arc<dyn Codec>>,
     event: PhantomData<fn(&E)>,
 }
 
 impl<E> TypedEncoder<E> {
+    pub(crate) const USUAL: Self = Self {
+        codec: None,
+        event: PhantomData,
+    };
+
     pub(crate) fn new(codec: Arc<dyn Codec>) -> Self {
         Self {
-            codec,
+            codec: Some(codec),
             event: PhantomData,
         }
     }
@@ -38,7 +44,8 @@ impl<E: Serialize + Send + Sync + 'static> Encode for TypedEncoder<E> {
                 type_name::<E>()
             ))
         })?;
-        close(&*self.codec, envelope, json::to_bytes(event)?)
+        let codec = self.codec.as_deref().unwrap_or(&CloudEvents);
+        close(codec, envelope, json::to_bytes(event)?)
     }
 }
 
@@ -57,7 +64,7 @@ mod tests {
     use tidings_transport::{EventId, Headers, Name};
 
     use super::*;
-    use crate::codec::{CloudEvents, open};
+    use crate::codec::open;
     use crate::event::{DecodeError, DecodeErrorKind};
 
     #[derive(Serialize)]
@@ -90,7 +97,7 @@ mod tests {
 
     #[test]
     fn encodes_its_own_type_only() {
-        let encoder = TypedEncoder::<Placed>::new(Arc::new(CloudEvents));
+        let encoder = TypedEncoder::<Placed>::USUAL;
         let encoded = encoder
             .encode(&Placed { order: "ord-1" }, &envelope())
             .expect("plain");

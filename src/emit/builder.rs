@@ -7,12 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidings_transport::{BoxFuture, EventId, Headers, Name};
 
-use super::context::Current;
-use super::error::{Again, PublishError, Returned};
-use super::publish::{Patience, Plain, Step, try_now};
+use super::context::{self, Current};
+use super::error::{Chosen, PublishError, Returned};
+use super::publish::{Patience, Plain, Step, call_in_turn, try_now};
 use super::receipt::Receipt;
 use crate::Event;
-use crate::bus::{Bus, CachedSlot};
+use crate::bus::{Bus, BusCore};
 
 /// An event about to be emitted; nothing happens until it is awaited.
 ///
@@ -35,9 +35,27 @@ use crate::bus::{Bus, CachedSlot};
 #[must_use = "an emit does nothing until it is awaited"]
 pub struct Emit<'a, E: Event> {
     pub(crate) bus: &'a Bus,
-    pub(crate) event: Returned<E>,
-    pub(crate) cause: Option<Box<Current>>,
-    pub(crate) options: Option<Box<Options>>,
+    /// `None` once it is emitted.
+    event: Option<Returned<E>>,
+    chosen: Option<Box<Chosen>>,
+}
+
+/// What an emit here and now carries on, if anything.
+#[inline(always)]
+pub(super) fn carried_on(core: &BusCore) -> Option<Box<Chosen>> {
+    match context::is_quiet() {
+        true => None,
+        false => inside(core),
+    }
+}
+
+#[inline(never)]
+fn inside(core: &BusCore) -> Option<Box<Chosen>> {
+    let cause = Current::capture(&*core.clock)?;
+    Some(Box::new(Chosen {
+        options: Options::default(),
+        cause: Some(cause),
+    }))
 }
 
 /// What an emit may choose.
@@ -51,31 +69,27 @@ pub(crate) struct Options {
 }
 
 impl<'a, E: Event> Emit<'a, E> {
-    #[inline]
+    #[inline(always)]
     fn new(bus: &'a Bus, event: Returned<E>) -> Self {
-        let cause = Current::capture(&*bus.core().clock);
         Self {
             bus,
-            event,
-            cause,
-            options: None,
+            event: Some(event),
+            chosen: carried_on(bus.core()),
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn first(bus: &'a Bus, event: E) -> Self {
         Self::new(bus, Returned::Owned(event))
     }
 
     /// The same event again: its id, key, headers, delay, and what it carries on.
     pub(crate) fn again(bus: &'a Bus, failed: PublishError<E>) -> Self {
-        let (id, event, again) = failed.into_parts();
-        let Again { options, cause } = again;
+        let (id, event, chosen) = failed.into_parts();
         Self {
             bus,
-            event,
-            cause,
-            options,
+            event: Some(event),
+            chosen,
         }
         .id(id)
     }
@@ -113,28 +127,21 @@ impl<'a, E: Event> Emit<'a, E> {
     }
 
     pub(crate) fn options(&mut self) -> &mut Options {
-        self.options.get_or_insert_default()
+        &mut self.chosen.get_or_insert_default().options
     }
 
     /// Calls the listeners, if that is all there is to do.
     #[inline(always)]
     fn call_plainly(&self) -> Plain {
-        match (&self.event, &self.cause, &self.options) {
-            (Returned::Owned(event), None, None) => self.bus.call_plainly(event),
+        match (&self.event, &self.chosen) {
+            (Some(Returned::Owned(event)), None) => self.bus.call_plainly(event),
             _ => Plain::No,
         }
     }
 
-    #[inline(never)]
-    fn step(self) -> Step<E> {
-        let chosen = Again {
-            options: self.options,
-            cause: self.cause,
-        };
-        self.bus.with_slot(|cached: &CachedSlot<E>| {
-            let (slot, snapshot) = (&cached.slot, &cached.snapshot);
-            try_now(slot, snapshot, self.event, chosen, Patience::Wait)
-        })
+    /// The id that the fact itself gives.
+    pub(super) fn natural_id(&self) -> Option<String> {
+        self.event.as_ref()?.get().natural_id()
     }
 }
 
@@ -142,11 +149,11 @@ impl<'a, E: Event> IntoFuture for Emit<'a, E> {
     type Output = Result<Receipt, PublishError<E>>;
     type IntoFuture = Emitting<'a, E>;
 
-    #[inline]
+    #[inline(always)]
     fn into_future(self) -> Emitting<'a, E> {
         Emitting {
-            state: State::Begins(self),
-            heard: false,
+            start: self,
+            later: None,
         }
     }
 }
@@ -159,17 +166,16 @@ impl<'a, E: Event> IntoFuture for Emit<'a, E> {
 /// (contract P4); nothing leaks and no later emit is blocked.
 #[must_use = "an emit does nothing until it is awaited"]
 pub struct Emitting<'a, E: Event> {
-    state: State<'a, E>,
-    /// It ended, with nobody but listeners to tell.
-    heard: bool,
+    start: Emit<'a, E>,
+    /// Apart, because nearly every emit ends at its first poll: then there is nothing of it to drop.
+    later: Option<Box<Later<E>>>,
 }
 
-enum State<'a, E: Event> {
-    Begins(Emit<'a, E>),
+/// An emit that goes on after its first poll.
+enum Later<E: Event> {
     Waits(BoxFuture<'static, Result<Receipt, PublishError<E>>>),
     /// Published; told once the other tasks of the thread had their turn.
     Yields(Result<Receipt, PublishError<E>>),
-    Ended,
 }
 
 // Nothing in it is pinned in place: the event is moved out, and what waits is boxed.
@@ -181,15 +187,9 @@ impl<E: Event> Future for Emitting<'_, E> {
     // Always, as for `try_emit`.
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        let plain = match &self.state {
-            State::Begins(start) if !self.heard => start.call_plainly(),
-            _ => Plain::No,
-        };
-        match plain {
-            // The event goes with the future, which is dropped next: to empty it here as well would
-            // be done twice.
+        match self.start.call_plainly() {
             Plain::Heard => {
-                self.heard = true;
+                self.start.event = None;
                 Poll::Ready(Ok(Receipt::heard()))
             }
             other => self.poll_more(other, task),
@@ -204,23 +204,31 @@ impl<E: Event> Emitting<'_, E> {
         plain: Plain,
         task: &mut Context<'_>,
     ) -> Poll<Result<Receipt, PublishError<E>>> {
-        if self.heard {
-            // Polled after it ended.
-            return Poll::Pending;
-        }
         if plain == Plain::Asked {
-            self.state = State::Ended;
+            self.start.event = None;
             return Poll::Ready(Ok(Receipt::asked()));
         }
-        match std::mem::replace(&mut self.state, State::Ended) {
-            State::Begins(start) => match start.step() {
-                Step::Ended(ended) => self.tell(ended, task),
-                Step::Waits(waits) => self.poll_waits(waits, task),
-            },
-            State::Waits(waits) => self.poll_waits(waits, task),
-            State::Yields(ended) => Poll::Ready(ended),
+        if let Some(event) = self.start.event.take() {
+            let chosen = self.start.chosen.take();
+            let step = |cached: &_| {
+                if let (Returned::Owned(event), None) = (&event, &chosen)
+                    && let Some(heard) = call_in_turn(cached, event)
+                {
+                    return Ok(heard);
+                }
+                Err(try_now(cached, event, chosen, Patience::Wait))
+            };
+            return match self.start.bus.with_slot(step) {
+                Ok(heard) => Poll::Ready(Ok(heard)),
+                Err(Step::Ended(ended)) => self.tell(ended, task),
+                Err(Step::Waits(waits)) => self.poll_waits(waits, task),
+            };
+        }
+        match self.later.take().map(|later| *later) {
+            Some(Later::Waits(waits)) => self.poll_waits(waits, task),
+            Some(Later::Yields(ended)) => Poll::Ready(ended),
             // Polled after it ended.
-            State::Ended => Poll::Pending,
+            None => Poll::Pending,
         }
     }
 
@@ -231,7 +239,7 @@ impl<E: Event> Emitting<'_, E> {
     ) -> Poll<Result<Receipt, PublishError<E>>> {
         let polled = waits.as_mut().poll(task);
         if polled.is_pending() {
-            self.state = State::Waits(waits);
+            self.later = Some(Box::new(Later::Waits(waits)));
         }
         polled
     }
@@ -250,7 +258,7 @@ impl<E: Event> Emitting<'_, E> {
                 Poll::Ready(ended)
             }
             Poll::Pending => {
-                self.state = State::Yields(ended);
+                self.later = Some(Box::new(Later::Yields(ended)));
                 Poll::Pending
             }
         }
@@ -261,7 +269,10 @@ impl<E: Event> fmt::Debug for Emit<'_, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Emit")
             .field("event", &E::NAME)
-            .field("options", &self.options)
+            .field(
+                "options",
+                &self.chosen.as_ref().map(|chosen| &chosen.options),
+            )
             .finish_non_exhaustive()
     }
 }

@@ -97,10 +97,7 @@ impl<E: Event> Emit<'_, E> {
             return Err(CompletedError::WouldDeadlock(group));
         }
         // The id is made here, so that it is known before the first handler can end.
-        let natural = match &self.event {
-            super::error::Returned::Owned(event) => event.natural_id(),
-            super::error::Returned::Shared(event) => event.natural_id(),
-        };
+        let natural = self.natural_id();
         let id = self
             .options()
             .id

@@ -24,13 +24,13 @@ pub struct Context(Option<Box<Current>>);
 
 impl Context {
     pub(crate) fn capture(clock: &dyn Clock) -> Self {
-        Self(Current::capture(clock))
+        Self(Current::capture(clock).map(Box::new))
     }
 
     /// The id shared by everything that one cause set off; `None` outside handlers.
     #[must_use]
     pub fn correlation_id(&self) -> Option<&EventId> {
-        self.0.as_ref().map(|current| &current.correlation)
+        self.0.as_ref().map(|current| current.correlation())
     }
 
     /// The id of the event being handled.
@@ -89,7 +89,10 @@ pub(crate) struct Current {
     /// Its group; empty in a listener outside handlers.
     pub(crate) group: Name,
     pub(crate) event: EventId,
-    pub(crate) correlation: EventId,
+    /// `None` is the event's own id.
+    pub(crate) correlation: Option<EventId>,
+    /// `None` in the slots below where it is the one that the event's id stands for: most handlers
+    /// never ask.
     pub(crate) trace: Option<TraceContext>,
     pub(crate) hops: u16,
 }
@@ -106,8 +109,6 @@ thread_local! {
     /// have one and are touched only where a flag says so.
     static FLAGS: Cell<u8> = const { Cell::new(0) };
     static CURRENT: RefCell<Option<Box<Current>>> = const { RefCell::new(None) };
-    /// A place for the context of the next delivery: most end where they begin.
-    static SPARE: Cell<Option<Box<Current>>> = const { Cell::new(None) };
     /// The event whose listeners run, if its metadata was known or asked for.
     static HEARD: RefCell<Option<Current>> = const { RefCell::new(None) };
     static DEFERRED: RefCell<VecDeque<Box<dyn FnOnce()>>> = const { RefCell::new(VecDeque::new()) };
@@ -123,54 +124,48 @@ impl Current {
             subscription,
             group,
             event: envelope.id.clone(),
-            correlation: envelope.correlation().clone(),
-            trace: envelope.trace(),
+            correlation: envelope.attributes().correlation.clone(),
+            trace: envelope.attributes().trace.clone(),
             hops: envelope.hops,
         }
     }
 
-    /// In a place of its own, which is an old one where there is one.
-    #[inline]
-    pub(crate) fn boxed(self) -> Box<Self> {
-        match SPARE.try_with(Cell::take) {
-            Ok(Some(mut place)) => {
-                *place = self;
-                place
-            }
-            _ => Box::new(self),
-        }
+    pub(crate) fn correlation(&self) -> &EventId {
+        self.correlation.as_ref().unwrap_or(&self.event)
     }
 
-    /// Keeps the place for another context.
+    /// As it is handed out.
+    fn told(&self) -> Self {
+        let mut told = self.clone();
+        told.trace = told.trace.or_else(|| told.event.derived_trace());
+        told
+    }
+
+    /// The same handler's next event.
     #[inline]
-    pub(crate) fn recycle(self: Box<Self>) {
-        // In the destructors of a thread it may be gone; then this one just ends.
-        let _ = SPARE.try_with(|spare| spare.set(Some(self)));
+    pub(crate) fn turn_to(&mut self, envelope: &Envelope) {
+        let attributes = envelope.attributes();
+        self.event = envelope.id.clone();
+        self.correlation = attributes.correlation.clone();
+        self.trace = attributes.trace.clone();
+        self.hops = envelope.hops;
     }
 
     /// What an emit at this point of the program continues.
-    #[inline]
-    pub(crate) fn capture(clock: &dyn Clock) -> Option<Box<Self>> {
+    pub(crate) fn capture(clock: &dyn Clock) -> Option<Self> {
         match FLAGS.get() {
             0 => None,
-            flags => Self::captured(flags, clock),
+            flags if flags & LISTENING != 0 => Some(heard(clock)),
+            _ => outer(),
         }
-    }
-
-    #[inline(never)]
-    fn captured(flags: u8, clock: &dyn Clock) -> Option<Box<Self>> {
-        if flags & LISTENING != 0 {
-            return Some(heard(clock).boxed());
-        }
-        outer()
     }
 }
 
 /// The handler's context on this thread. In the destructors of a thread all of these slots may be
 /// gone, and an emit must still not panic: a second panic there aborts the process.
-fn outer() -> Option<Box<Current>> {
+fn outer() -> Option<Current> {
     CURRENT
-        .try_with(|current| current.borrow().clone())
+        .try_with(|current| current.borrow().as_deref().map(Current::told))
         .ok()
         .flatten()
 }
@@ -207,7 +202,7 @@ fn heard(clock: &dyn Clock) -> Current {
         if flags & KNOWN == 0 {
             *heard = None;
         }
-        heard.get_or_insert_with(|| begin(clock)).clone()
+        heard.get_or_insert_with(|| begin(clock)).told()
     });
     if known.is_ok() {
         FLAGS.set(flags | KNOWN);
@@ -225,9 +220,7 @@ fn begin(clock: &dyn Clock) -> Current {
         group: outer
             .as_ref()
             .map_or(Name::from_static(""), |outer| outer.group.clone()),
-        correlation: outer
-            .as_ref()
-            .map_or_else(|| event.clone(), |outer| outer.correlation.clone()),
+        correlation: outer.as_ref().map(|outer| outer.correlation().clone()),
         trace: outer
             .as_ref()
             .and_then(|outer| outer.trace.as_ref().map(TraceContext::child))

@@ -16,14 +16,14 @@ struct Inner<E> {
     reason: Reason,
     id: EventId,
     event: Returned<E>,
-    again: Again,
+    chosen: Option<Box<Chosen>>,
 }
 
-/// What an emit chose or carried on: a second try does the same.
+/// What an emit chose or carries on: a second try does the same.
 #[derive(Default)]
-pub(crate) struct Again {
-    pub(crate) options: Option<Box<Options>>,
-    pub(crate) cause: Option<Box<Current>>,
+pub(crate) struct Chosen {
+    pub(crate) options: Options,
+    pub(crate) cause: Option<Current>,
 }
 
 /// The event on its way back.
@@ -57,13 +57,13 @@ impl<E> PublishError<E> {
             reason,
             id,
             event,
-            again: Again::default(),
+            chosen: None,
         }))
     }
 
     /// Keeps what the emit chose, for a second try.
-    pub(crate) fn keeping(mut self, again: Again) -> Self {
-        self.0.again = again;
+    pub(crate) fn keeping(mut self, chosen: Option<Box<Chosen>>) -> Self {
+        self.0.chosen = chosen;
         self
     }
 
@@ -125,8 +125,8 @@ impl<E> PublishError<E> {
         }
     }
 
-    pub(crate) fn into_parts(self) -> (EventId, Returned<E>, Again) {
-        (self.0.id, self.0.event, self.0.again)
+    pub(crate) fn into_parts(self) -> (EventId, Returned<E>, Option<Box<Chosen>>) {
+        (self.0.id, self.0.event, self.0.chosen)
     }
 }
 

@@ -2,24 +2,23 @@ use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
-use tidings_transport::EventId;
+use tidings_transport::{EventId, Name};
 
-use super::context::{self, Current};
+use super::context::{self, Current, QuietTurn, Turn};
 use crate::Event;
-use crate::bus::Slot;
+use crate::bus::{BusCore, Slot, Snapshot};
 use crate::handler::{Listener, Outcome};
 
 /// What listens to events of one type inside an emit.
 pub(crate) trait Listening<E: Event>: Send + Sync {
-    /// Hears the event, unless it was removed: a snapshot may be older than an `off`, and one
-    /// removed before its turn is skipped. What panics in here is caught by [`fire`].
-    fn hear(&self, event: &E, slot: &Slot<E>);
+    /// Hears the event. What panics in here is caught by [`fire`].
+    fn hear(&self, event: &E);
     /// [`hear`](Self::hear), where the event is shared.
-    fn hear_shared(&self, event: &Arc<E>, slot: &Slot<E>) {
-        self.hear(event, slot);
+    fn hear_shared(&self, event: &Arc<E>) {
+        self.hear(event);
     }
     fn heard(&self) -> &Heard;
     /// Whether it keeps the event, so that the emit must share it.
@@ -36,12 +35,12 @@ pub(crate) type Called<E> = Box<dyn Listening<E>>;
 
 impl<E: Event, L: Listening<E> + ?Sized> Listening<E> for Arc<L> {
     #[inline]
-    fn hear(&self, event: &E, slot: &Slot<E>) {
-        L::hear(self, event, slot);
+    fn hear(&self, event: &E) {
+        L::hear(self, event);
     }
 
-    fn hear_shared(&self, event: &Arc<E>, slot: &Slot<E>) {
-        L::hear_shared(self, event, slot);
+    fn hear_shared(&self, event: &Arc<E>) {
+        L::hear_shared(self, event);
     }
 
     fn heard(&self) -> &Heard {
@@ -90,74 +89,113 @@ impl Heard {
     }
 }
 
-/// Runs the listeners of a snapshot in registration order (house rule 8). Whether one of them asked
-/// for metadata: then [`context::made`] has the id.
+/// Runs the listeners of a snapshot in registration order (house rule 8). The end of the turn says
+/// whether one of them asked for metadata: then [`context::made`] has the id.
 #[inline(always)]
-pub(crate) fn fire<E: Event>(listeners: &[Called<E>], event: &E, slot: &Slot<E>) -> bool {
-    let turn = context::QuietTurn::begin();
-    call(listeners, &Firing::Lent(event), slot);
-    turn.end()
+pub(crate) fn fire<E: Event>(slot: &Slot<E>, snapshot: &Snapshot<E>, event: &E) -> QuietTurn {
+    let turn = QuietTurn::begin();
+    call(slot, snapshot, &Firing::Lent(event), 0);
+    turn
 }
 
 /// [`fire`] inside a handler.
 #[inline(never)]
-pub(crate) fn fire_inside<E: Event>(listeners: &[Called<E>], event: &E, slot: &Slot<E>) -> bool {
-    let turn = context::Turn::begin();
-    call(listeners, &Firing::Lent(event), slot);
+pub(crate) fn fire_inside<E: Event>(slot: &Slot<E>, snapshot: &Snapshot<E>, event: &E) -> bool {
+    let turn = Turn::begin();
+    call(
+        slot,
+        snapshot,
+        &Firing::Lent(event),
+        next_heard(snapshot, 0),
+    );
     turn.end()
 }
 
 /// [`fire`] for an event whose metadata exists already.
 pub(crate) fn fire_knowing<E: Event>(
-    listeners: &[Called<E>],
-    firing: &Firing<'_, E>,
     slot: &Slot<E>,
+    snapshot: &Snapshot<E>,
+    firing: &Firing<'_, E>,
     known: Current,
 ) {
-    let turn = context::Turn::begin_knowing(known);
-    call(listeners, firing, slot);
+    let turn = Turn::begin_knowing(known);
+    call(slot, snapshot, firing, next_heard(snapshot, 0));
     turn.end();
 }
 
 #[inline(always)]
-fn call<E: Event>(listeners: &[Called<E>], firing: &Firing<'_, E>, slot: &Slot<E>) {
-    let next = Cell::new(0);
+fn call<E: Event>(slot: &Slot<E>, snapshot: &Snapshot<E>, firing: &Firing<'_, E>, first: usize) {
+    let listeners = &*snapshot.listeners;
+    // Whose turn it is, for who catches its panic. Only written in the loop, which would otherwise
+    // wait for it each time.
+    let turn = Cell::new(first);
+    let mut next = first;
     // One guard around all of them is entered again behind the one that panicked.
-    while let Err(panic) = catch_unwind(AssertUnwindSafe(|| {
-        while let Some(listener) = listeners.get(next.get()) {
-            next.set(next.get() + 1);
-            match firing {
-                Firing::Lent(event) => listener.hear(event, slot),
-                Firing::Shared(event) => listener.hear_shared(event, slot),
+    while let Err(panic) = catch_unwind(AssertUnwindSafe(
+        #[inline(always)]
+        || {
+            let mut at = next;
+            while let Some(listener) = listeners.get(at) {
+                turn.set(at);
+                match firing {
+                    Firing::Lent(event) => listener.hear(event),
+                    Firing::Shared(event) => listener.hear_shared(event),
+                }
+                at += 1;
+                // Every removal makes a new snapshot: as long as there is none, nobody's own mark
+                // need be looked at.
+                if snapshot.is_stale() {
+                    at = next_heard(snapshot, at);
+                }
             }
+        },
+    )) {
+        if let Some(listener) = listeners.get(turn.get()) {
+            panicked(slot, listener, panic);
         }
-    })) {
-        if let Some(listener) = listeners.get(next.get() - 1) {
-            complain(slot, listener.heard(), Err(panic));
-        }
+        next = next_heard(snapshot, turn.get() + 1);
     }
+}
+
+/// The next one's place: one that was removed before its turn is skipped (house rule 8).
+#[cold]
+#[inline(never)]
+fn next_heard<E: Event>(snapshot: &Snapshot<E>, at: usize) -> usize {
+    let mut rest = snapshot.listeners.iter().skip(at);
+    at + rest
+        .position(|listener| !listener.heard().is_removed())
+        .unwrap_or(snapshot.listeners.len().saturating_sub(at))
+}
+
+#[cold]
+#[inline(never)]
+fn panicked<E: Event>(slot: &Slot<E>, listener: &Called<E>, panic: Box<dyn Any + Send>) {
+    let text = crate::text::safe(&crate::text::panic_message(panic));
+    complain::<E>(slot.core(), listener.heard(), text);
 }
 
 /// A listener closure.
 pub(crate) struct Inline<L> {
+    core: Arc<BusCore>,
     heard: Heard,
     listener: L,
 }
 
 impl<L> Inline<L> {
-    pub(crate) fn new(heard: Heard, listener: L) -> Self {
-        Self { heard, listener }
+    pub(crate) fn new(core: &Arc<BusCore>, heard: Heard, listener: L) -> Self {
+        Self {
+            core: Arc::clone(core),
+            heard,
+            listener,
+        }
     }
 }
 
 impl<E: Event, L: Listener<E>> Listening<E> for Inline<L> {
     #[inline]
-    fn hear(&self, event: &E, slot: &Slot<E>) {
-        if !self.heard.is_removed() {
-            let outcome = self.listener.hear(event);
-            if !matches!(outcome, Outcome::Done) {
-                complain(slot, &self.heard, Ok(outcome));
-            }
+    fn hear(&self, event: &E) {
+        if let Outcome::Failed(failure) = self.listener.hear(event) {
+            complain::<E>(&self.core, &self.heard, failure.into_text());
         }
     }
 
@@ -171,25 +209,24 @@ impl<E: Event, L: Listener<E>> Listening<E> for Inline<L> {
 }
 
 /// A listener closure for a number of events.
-pub(crate) struct Limited<L> {
+pub(crate) struct Limited<E: Event, L> {
     inline: Inline<L>,
+    slot: Weak<Slot<E>>,
     remaining: AtomicUsize,
 }
 
-impl<L> Limited<L> {
-    pub(crate) fn new(heard: Heard, times: usize, listener: L) -> Self {
+impl<E: Event, L> Limited<E, L> {
+    pub(crate) fn new(slot: &Arc<Slot<E>>, heard: Heard, times: usize, listener: L) -> Self {
         Self {
-            inline: Inline::new(heard, listener),
+            inline: Inline::new(slot.core(), heard, listener),
+            slot: Arc::downgrade(slot),
             remaining: AtomicUsize::new(times),
         }
     }
 }
 
-impl<E: Event, L: Listener<E>> Listening<E> for Limited<L> {
-    fn hear(&self, event: &E, slot: &Slot<E>) {
-        if self.inline.heard.is_removed() {
-            return;
-        }
+impl<E: Event, L: Listener<E>> Listening<E> for Limited<E, L> {
+    fn hear(&self, event: &E) {
         let left = self
             .remaining
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| {
@@ -197,14 +234,15 @@ impl<E: Event, L: Listener<E>> Listening<E> for Limited<L> {
             });
         match left {
             // Removed before it runs; so its own flag no longer counts.
-            Ok(1) => slot.remove_listener(self.inline.heard.subscription),
+            Ok(1) => {
+                if let Some(slot) = self.slot.upgrade() {
+                    slot.remove_listener(self.inline.heard.subscription);
+                }
+            }
             Ok(_) => {}
             Err(_) => return,
         }
-        let outcome = self.inline.listener.hear(event);
-        if !matches!(outcome, Outcome::Done) {
-            complain(slot, &self.inline.heard, Ok(outcome));
-        }
+        self.inline.hear(event);
     }
 
     fn heard(&self) -> &Heard {
@@ -218,21 +256,20 @@ impl<E: Event, L: Listener<E>> Listening<E> for Limited<L> {
 
 /// A tap over all types, beside the listeners of one.
 pub(crate) struct TapListener {
+    pub(crate) core: Arc<BusCore>,
+    pub(crate) topic: Name,
     pub(crate) heard: Arc<Heard>,
     pub(crate) tap: Arc<dyn Fn(&Tap<'_>) + Send + Sync>,
 }
 
 impl<E: Event> Listening<E> for TapListener {
-    fn hear(&self, event: &E, slot: &Slot<E>) {
-        if self.heard.is_removed() {
-            return;
-        }
+    fn hear(&self, event: &E) {
         (self.tap)(&Tap {
             event,
             name: E::NAME,
             version: E::VERSION,
-            topic: &slot.kind().topic,
-            id: &|| context::heard_id(&*slot.core().clock),
+            topic: &self.topic,
+            id: &|| context::heard_id(&*self.core.clock),
         });
     }
 
@@ -248,15 +285,10 @@ impl<E: Event> Listening<E> for TapListener {
 /// An error or panic of a listener reaches neither the emitter nor its neighbours.
 #[cold]
 #[inline(never)]
-fn complain<E: Event>(slot: &Slot<E>, heard: &Heard, ended: Result<Outcome, Box<dyn Any + Send>>) {
-    let error = match ended {
-        Ok(Outcome::Done) => return,
-        Ok(Outcome::Failed(failure)) => failure.into_text(),
-        Err(panic) => crate::text::safe(&crate::text::panic_message(panic)),
-    };
+fn complain<E: Event>(core: &BusCore, heard: &Heard, error: String) {
     tracing::error!(
         event = E::NAME,
-        id = %crate::text::Escaped(context::heard_id(&*slot.core().clock)),
+        id = %crate::text::Escaped(context::heard_id(&*core.clock)),
         listener = %heard.site,
         error,
         "listener failed"

@@ -9,12 +9,12 @@ use tidings_transport::{
 use tracing::Instrument;
 
 use super::context::{self, Current};
-use super::error::{Again, PublishError, Returned};
-use super::listen::{Called, Firing, fire, fire_inside, fire_knowing};
+use super::error::{Chosen, PublishError, Returned};
+use super::listen::{Firing, fire, fire_inside, fire_knowing};
 use super::outgoing;
 use super::receipt::Receipt;
 use crate::Event;
-use crate::bus::{BusCore, Slot, Snapshot};
+use crate::bus::{BusCore, CachedSlot, Slot, Snapshot, Taken};
 use crate::pipeline::{NextPublish, tracing_is_on};
 use crate::recorder::Recording;
 
@@ -42,13 +42,13 @@ struct Waiting<E: Event> {
     hears: Option<Hears<E>>,
     span: Option<tracing::Span>,
     recording: Recording,
-    chosen: Again,
+    chosen: Option<Box<Chosen>>,
 }
 
 /// Who listens to an event once it is published: those of the snapshot at the emit, however long
 /// the publish waits.
 struct Hears<E: Event> {
-    listeners: Arc<[Called<E>]>,
+    snapshot: Arc<Snapshot<E>>,
     envelope: Envelope,
 }
 
@@ -84,12 +84,8 @@ impl<E: Event> Waiting<E> {
             match published {
                 Ok(receipt) => {
                     recording.published(&event);
-                    if let Some(Hears {
-                        listeners,
-                        envelope,
-                    }) = hears
-                    {
-                        heard(&slot, &listeners, Returned::Shared(event), &envelope);
+                    if let Some(Hears { snapshot, envelope }) = hears {
+                        heard(&slot, &snapshot, Returned::Shared(event), &envelope);
                     }
                     Ok(Receipt::published(id, receipt))
                 }
@@ -120,11 +116,11 @@ fn failed<E>(
 /// middleware, no trace.
 #[inline(always)]
 fn is_plain_call<E: Event>(snapshot: &Snapshot<E>) -> bool {
-    snapshot.plain && snapshot.interest.is_none() && !tracing_is_on()
+    snapshot.beside_listeners.is_none() && !tracing_is_on() && context::is_quiet()
 }
 
-/// What came of an emit that only has to call listeners. It fits a register, and the event stays
-/// where it is: copying either costs more than the call.
+/// What came of an emit that may only have to call listeners. It fits a register, and the event
+/// stays where it is: copying either costs more than the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Plain {
     /// There is more to do; nothing was done.
@@ -134,33 +130,54 @@ pub(crate) enum Plain {
     Asked,
 }
 
-/// Calls the listeners, if that is all there is to do.
+/// Calls the listeners, if that is all there is to do, with a snapshot that is put back.
 #[inline(always)]
-pub(crate) fn call_plainly<E: Event>(slot: &Slot<E>, snapshot: &Snapshot<E>, event: &E) -> Plain {
+pub(crate) fn call_plainly<E: Event>(
+    taken: Taken<E>,
+    put: impl FnOnce(Box<CachedSlot<E>>),
+    event: &E,
+) -> Plain {
+    let Some(cached) = taken else {
+        return Plain::No;
+    };
+    let snapshot = &*cached.snapshot;
     if !is_plain_call(snapshot) {
+        put(cached);
         return Plain::No;
     }
-    let asked = match context::is_quiet() {
-        true => fire(&snapshot.listeners, event, slot),
-        false if context::is_listening() => return Plain::No,
-        false => fire_inside(&snapshot.listeners, event, slot),
-    };
-    if asked { Plain::Asked } else { Plain::Heard }
+    let turn = fire(&cached.slot, snapshot, event);
+    put(cached);
+    match turn.end() {
+        true => Plain::Asked,
+        false => Plain::Heard,
+    }
+}
+
+/// [`call_plainly`] where a handler runs, or where the thread has no place for the snapshot.
+pub(crate) fn call_in_turn<E: Event>(cached: &CachedSlot<E>, event: &E) -> Option<Receipt> {
+    let plain =
+        cached.snapshot.beside_listeners.is_none() && !tracing_is_on() && !context::is_listening();
+    plain.then(
+        || match fire_inside(&cached.slot, &cached.snapshot, event) {
+            true => Receipt::asked(),
+            false => Receipt::heard(),
+        },
+    )
 }
 
 /// Emits as far as that needs no waiting.
 pub(crate) fn try_now<E: Event>(
-    slot: &Arc<Slot<E>>,
-    snapshot: &Snapshot<E>,
+    cached: &CachedSlot<E>,
     event: Returned<E>,
-    chosen: Again,
+    chosen: Option<Box<Chosen>>,
     patience: Patience,
 ) -> Step<E> {
+    let (slot, snapshot) = (&cached.slot, &cached.snapshot);
     let core = slot.core();
     core.mind_the_start();
-    let options = chosen.options.as_deref();
+    let options = chosen.as_ref().map(|chosen| &chosen.options);
     let mut message = outgoing::message(slot, event.get(), options);
-    let cause = chosen.cause.as_deref();
+    let cause = chosen.as_ref().and_then(|chosen| chosen.cause.as_ref());
     outgoing::complete(&mut message, core, cause, options);
     let id = outgoing::envelope(&message).id.clone();
     if let Err(reason) = outgoing::check(&message, core, snapshot, options) {
@@ -171,17 +188,12 @@ pub(crate) fn try_now<E: Event>(
     let entered = span.as_ref().map(tracing::Span::enter);
     // A recorded emit passes the transport all the same, which then finds nobody.
     if snapshot.interest.is_none() && snapshot.layers.is_empty() && !core.recorder.is_on() {
-        heard(
-            slot,
-            &snapshot.listeners,
-            event,
-            outgoing::envelope(&message),
-        );
+        heard(slot, snapshot, event, outgoing::envelope(&message));
         return Step::Ended(Ok(Receipt::local(id)));
     }
     let shared = event.into_shared();
     let hears = (!snapshot.listeners.is_empty()).then(|| Hears {
-        listeners: Arc::clone(&snapshot.listeners),
+        snapshot: Arc::clone(snapshot),
         envelope: outgoing::envelope(&message).clone(),
     });
     let origin = Origin {
@@ -205,7 +217,7 @@ pub(crate) fn try_now<E: Event>(
                 recording.published(&event);
                 if let Some(hears) = hears {
                     let event = Returned::Shared(event);
-                    heard(slot, &hears.listeners, event, &hears.envelope);
+                    heard(slot, &hears.snapshot, event, &hears.envelope);
                 }
             }
             return Step::Ended(Ok(Receipt::published(id, receipt)));
@@ -265,10 +277,11 @@ fn handed_back<E: Event>(core: &BusCore, message: &Message) -> Arc<E> {
 /// Runs the listeners now, or behind those that run (house rule 8).
 fn heard<E: Event>(
     slot: &Arc<Slot<E>>,
-    listeners: &Arc<[Called<E>]>,
+    snapshot: &Arc<Snapshot<E>>,
     event: Returned<E>,
     envelope: &Envelope,
 ) {
+    let listeners = &*snapshot.listeners;
     if listeners.is_empty() {
         return;
     }
@@ -278,16 +291,16 @@ fn heard<E: Event>(
         Returned::Owned(event)
             if !context::is_listening() && !listeners.iter().any(|listener| listener.keeps()) =>
         {
-            fire_knowing(listeners, &Firing::Lent(&event), slot, known);
+            fire_knowing(slot, snapshot, &Firing::Lent(&event), known);
             return;
         }
         Returned::Owned(event) => Arc::new(event),
         Returned::Shared(event) => event,
     };
-    let listeners = Arc::clone(listeners);
+    let snapshot = Arc::clone(snapshot);
     let slot = Arc::clone(slot);
     let run = move || {
-        fire_knowing(&listeners, &Firing::Shared(&event), &slot, known);
+        fire_knowing(&slot, &snapshot, &Firing::Shared(&event), known);
     };
     if context::is_listening() {
         context::defer(run);

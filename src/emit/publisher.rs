@@ -1,16 +1,14 @@
-use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
 use tidings_transport::{EventId, Reason};
 
-use super::builder::Emit;
-use super::context::Current;
-use super::error::{Again, PublishError, Returned};
-use super::publish::{Patience, Plain, Step, call_plainly, try_now};
+use super::builder::{Emit, carried_on};
+use super::error::{PublishError, Returned};
+use super::publish::{Patience, Plain, Step, call_in_turn, call_plainly, try_now};
 use super::receipt::Receipt;
 use crate::Event;
-use crate::bus::{Bus, Slot, Snapshot};
+use crate::bus::{Bus, Cache, CachedSlot, Slot};
 
 /// A handle for emitting one event type on a hot path: it caches who listens.
 ///
@@ -34,7 +32,7 @@ use crate::bus::{Bus, Slot, Snapshot};
 pub struct Publisher<E: Event> {
     bus: Bus,
     slot: Arc<Slot<E>>,
-    cached: Cell<Option<Arc<Snapshot<E>>>>,
+    cache: Cache<E>,
 }
 
 impl<E: Event> Publisher<E> {
@@ -43,7 +41,7 @@ impl<E: Event> Publisher<E> {
         Self {
             bus,
             slot,
-            cached: Cell::new(None),
+            cache: Cache::new(),
         }
     }
 
@@ -70,28 +68,23 @@ impl<E: Event> Publisher<E> {
     #[inline(never)]
     fn try_more(&self, plain: Plain, event: E) -> Result<Receipt, PublishError<E>> {
         match plain {
-            Plain::No => try_emit(&self.slot, &self.slot.snapshot(), event),
+            Plain::No => self.with_slot(|cached| try_emit(cached, event)),
             Plain::Heard | Plain::Asked => Ok(Receipt::asked()),
         }
     }
 
     #[inline(always)]
     fn call_plainly(&self, event: &E) -> Plain {
-        // Taken, not borrowed: a listener may emit through this very handle.
-        let snapshot = match self.cached.take() {
-            Some(snapshot) if snapshot.generation == self.slot.generation() => snapshot,
-            stale => self.renewed(stale),
-        };
-        let plain = call_plainly(&self.slot, &snapshot, event);
-        self.cached.set(Some(snapshot));
-        plain
+        call_plainly(
+            self.cache.take(|_| true),
+            |cached| self.cache.put(cached),
+            event,
+        )
     }
 
-    #[cold]
-    #[inline(never)]
-    fn renewed(&self, stale: Option<Arc<Snapshot<E>>>) -> Arc<Snapshot<E>> {
-        drop(stale);
-        self.slot.snapshot()
+    fn with_slot<R>(&self, f: impl FnOnce(&CachedSlot<E>) -> R) -> R {
+        self.cache
+            .with(self.slot.core().id, || Arc::clone(&self.slot), f)
     }
 }
 
@@ -100,7 +93,7 @@ impl<E: Event> Clone for Publisher<E> {
         Self {
             bus: self.bus.clone(),
             slot: Arc::clone(&self.slot),
-            cached: Cell::new(None),
+            cache: Cache::new(),
         }
     }
 }
@@ -116,12 +109,14 @@ impl<E: Event> fmt::Debug for Publisher<E> {
 /// An emit that may not wait.
 #[inline(never)]
 pub(crate) fn try_emit<E: Event>(
-    slot: &Arc<Slot<E>>,
-    snapshot: &Snapshot<E>,
+    cached: &CachedSlot<E>,
     event: E,
 ) -> Result<Receipt, PublishError<E>> {
-    let core = slot.core();
-    let refused = if !snapshot.layers.is_empty() {
+    if let Some(heard) = call_in_turn(cached, &event) {
+        return Ok(heard);
+    }
+    let core = cached.slot.core();
+    let refused = if !cached.snapshot.layers.is_empty() {
         Some("try_emit cannot pass a publish middleware, which is async: await emit")
     } else if core.capabilities.durable {
         Some("try_emit cannot wait for a broker's confirmation: await emit")
@@ -136,12 +131,9 @@ pub(crate) fn try_emit<E: Event>(
             .map_or_else(|| EventId::fresh(core.clock.now()), EventId::from);
         return Err(PublishError::new(false, reason, id, Returned::Owned(event)));
     }
-    let chosen = Again {
-        cause: Current::capture(&*core.clock),
-        options: None,
-    };
+    let chosen = carried_on(core);
     let event = Returned::Owned(event);
-    match try_now(slot, snapshot, event, chosen, Patience::None) {
+    match try_now(cached, event, chosen, Patience::None) {
         Step::Ended(ended) => ended,
         Step::Waits(_) => unreachable!("nothing waits without patience"),
     }

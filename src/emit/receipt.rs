@@ -1,48 +1,32 @@
 use std::fmt;
-use std::sync::{Arc, OnceLock};
 
-use tidings_transport::{EventId, Name, Position, Timestamp};
+use once_cell::race::OnceBox;
+use tidings_transport::{EventId, Groups, Name, Position, Timestamp};
 
 use super::context;
 
 /// What a successful emit achieved; what Ok means on which transport is contract P2.
+///
+/// It takes one word. Of an emit that only listeners hear nothing is written and, when it is dropped
+/// unread, nothing read: that would be a good part of what such an emit costs.
 #[derive(Clone, Default)]
-pub struct Receipt(Repr);
-
-// Two words of the usual receipt are written, and none is read when it is dropped unread: that is
-// a good part of what an emit to listeners costs.
-#[derive(Clone)]
-enum Repr {
-    /// Nobody but listeners got it; its id is made when somebody asks.
-    Heard(OnceLock<Box<EventId>>),
-    Known(Known),
-}
+pub struct Receipt(OnceBox<Known>);
 
 #[derive(Clone)]
 struct Known {
     id: EventId,
-    groups: Option<Arc<[Name]>>,
-    // A position in its parts, because receipts are moved about and this is a third smaller.
-    partition: Option<i32>,
-    offset: i64,
-}
-
-impl Default for Repr {
-    #[inline]
-    fn default() -> Self {
-        Self::Heard(OnceLock::new())
-    }
+    groups: Groups,
+    position: Option<Position>,
 }
 
 impl Receipt {
     #[inline]
     pub(crate) fn published(id: EventId, receipt: tidings_transport::Receipt) -> Self {
-        Self(Repr::Known(Known {
+        Self(OnceBox::with_value(Box::new(Known {
             id,
             groups: receipt.groups,
-            partition: receipt.position.map(|position| position.partition),
-            offset: receipt.position.map_or(0, |position| position.offset),
-        }))
+            position: receipt.position,
+        })))
     }
 
     /// Nobody but listeners got it.
@@ -53,8 +37,8 @@ impl Receipt {
     /// Nobody but listeners got it, and none of them asked for its id, which is made when somebody
     /// asks.
     #[inline(always)]
-    pub(crate) fn heard() -> Self {
-        Self(Repr::Heard(OnceLock::new()))
+    pub(crate) const fn heard() -> Self {
+        Self(OnceBox::new())
     }
 
     /// Nobody but listeners got it, and one of them asked for its id.
@@ -65,10 +49,14 @@ impl Receipt {
 
     /// The event's id.
     pub fn id(&self) -> &EventId {
-        match &self.0 {
-            Repr::Known(known) => &known.id,
-            Repr::Heard(id) => id.get_or_init(|| Box::new(EventId::fresh(Timestamp::now()))),
-        }
+        let made = || {
+            Box::new(Known {
+                id: EventId::fresh(Timestamp::now()),
+                groups: Groups::Unknown,
+                position: None,
+            })
+        };
+        &self.0.get_or_init(made).id
     }
 
     /// In memory, the groups whose queues hold the event now, by their names on the wire; empty
@@ -76,26 +64,14 @@ impl Receipt {
     /// [`position`](Self::position).
     #[must_use]
     pub fn groups(&self) -> &[Name] {
-        self.known()
-            .and_then(|known| known.groups.as_deref())
-            .unwrap_or(&[])
+        let known = self.0.get().and_then(|known| known.groups.names());
+        known.unwrap_or(&[])
     }
 
     /// Where the broker put it, on a broker with positions.
     #[must_use]
     pub fn position(&self) -> Option<Position> {
-        let known = self.known()?;
-        Some(Position {
-            partition: known.partition?,
-            offset: known.offset,
-        })
-    }
-
-    fn known(&self) -> Option<&Known> {
-        match &self.0 {
-            Repr::Known(known) => Some(known),
-            Repr::Heard(_) => None,
-        }
+        self.0.get()?.position
     }
 }
 

@@ -155,4 +155,10 @@ pub trait Event: Serialize + DeserializeOwned + Send + Sync + 'static {
     fn lineage(lineage: &mut Lineage) {
         lineage.push::<Self>();
     }
+
+    /// This thread's place for what emits of this type read; `None` where it has none of its own.
+    #[doc(hidden)]
+    fn cache<R>(_use: impl FnOnce(&private::Cache<Self>) -> R) -> Option<R> {
+        None
+    }
 }

@@ -9,7 +9,7 @@ use super::{Cancel, IntoOutcome, Outcome};
 use crate::Event;
 use crate::bus::GroupCore;
 use crate::event::{DecodeError, decode};
-use crate::pipeline::Job;
+use crate::pipeline::Delivered;
 
 /// An event of any type, undecoded: what [`Bus::on_pattern`](crate::Bus::on_pattern) hands over.
 ///
@@ -28,19 +28,19 @@ pub struct AnyEvent {
 }
 
 impl AnyEvent {
-    pub(crate) fn new(job: &Job, attempt: u32, group: &GroupCore) -> Self {
-        let message = job.message();
+    pub(crate) fn new(delivered: Delivered<'_>, attempt: u32, group: &GroupCore) -> Self {
+        let message = delivered.message();
         Self {
-            envelope: job.envelope().clone(),
+            envelope: delivered.envelope().clone(),
             topic: message.topic.clone(),
             key: message.key.clone(),
             headers: message.headers.clone(),
-            data: Arc::new(job.data(&*group.bus.codec)),
+            data: Arc::new(delivered.data(&*group.bus.codec)),
             attempt,
             group: group.name.clone(),
             cancel: Cancel {
                 draining: group.draining.clone(),
-                revoked: job.revoked().clone(),
+                revoked: delivered.revoked().clone(),
             },
         }
     }
@@ -104,7 +104,7 @@ impl AnyEvent {
     /// The event whose handler emitted this one.
     #[must_use]
     pub fn causation_id(&self) -> Option<&EventId> {
-        self.envelope.causation.as_ref()
+        self.envelope.attributes().causation.as_ref()
     }
 
     /// The W3C trace context it came with.

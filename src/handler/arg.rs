@@ -19,7 +19,7 @@ pub trait EventArg: sealed::Sealed + Send + 'static {
     type Event: Event;
 
     #[doc(hidden)]
-    fn extract(attempt: &Attempt<'_, Self::Event>) -> Self;
+    fn extract(attempt: Attempt<'_, Self::Event>) -> Self;
 }
 
 mod sealed {
@@ -32,7 +32,7 @@ mod sealed {
     reason = "hidden: only the pipeline makes and reads it"
 )]
 pub struct Attempt<'a, E> {
-    pub(crate) event: &'a Arc<E>,
+    pub(crate) event: Arc<E>,
     pub(crate) envelope: &'a Envelope,
     pub(crate) message: &'a Inbound,
     pub(crate) attempt: u32,
@@ -47,8 +47,8 @@ impl<E: Event + Clone> sealed::Sealed for E {}
 impl<E: Event + Clone> EventArg for E {
     type Event = E;
 
-    fn extract(attempt: &Attempt<'_, E>) -> Self {
-        E::clone(attempt.event)
+    fn extract(attempt: Attempt<'_, E>) -> Self {
+        E::clone(&attempt.event)
     }
 }
 
@@ -57,8 +57,8 @@ impl<E: Event> sealed::Sealed for Arc<E> {}
 impl<E: Event> EventArg for Arc<E> {
     type Event = E;
 
-    fn extract(attempt: &Attempt<'_, E>) -> Self {
-        Arc::clone(attempt.event)
+    fn extract(attempt: Attempt<'_, E>) -> Self {
+        attempt.event
     }
 }
 
@@ -67,7 +67,7 @@ impl<E: Event> sealed::Sealed for Delivery<E> {}
 impl<E: Event> EventArg for Delivery<E> {
     type Event = E;
 
-    fn extract(attempt: &Attempt<'_, E>) -> Self {
+    fn extract(attempt: Attempt<'_, E>) -> Self {
         Delivery::new(attempt)
     }
 }

@@ -23,9 +23,9 @@ pub struct Delivery<E> {
 }
 
 impl<E> Delivery<E> {
-    pub(crate) fn new(attempt: &Attempt<'_, E>) -> Self {
+    pub(crate) fn new(attempt: Attempt<'_, E>) -> Self {
         Self {
-            event: Arc::clone(attempt.event),
+            event: attempt.event,
             envelope: attempt.envelope.clone(),
             topic: attempt.message.topic.clone(),
             key: attempt.message.key.clone(),
@@ -108,7 +108,7 @@ impl<E> Delivery<E> {
     /// The event whose handler emitted this one.
     #[must_use]
     pub fn causation_id(&self) -> Option<&EventId> {
-        self.envelope.causation.as_ref()
+        self.envelope.attributes().causation.as_ref()
     }
 
     /// The W3C trace context it came with.

@@ -13,13 +13,13 @@ use crate::Event;
 use crate::bus::GroupCore;
 use crate::codec::Codec;
 use crate::event::{DecodeError, decode};
-use crate::pipeline::{Begun, Finished, First, Job, begin, deliver};
+use crate::pipeline::{Again, Begun, Delivered, Finished, First, Job, begin, deliver};
 
 /// A registered handler, as the pipeline and the registry see it.
 pub(crate) trait ErasedHandler: Send + Sync + 'static {
     fn info(&self) -> &HandlerInfo;
     /// Begins the first attempt at once, where nothing of the pipeline comes before it.
-    fn begin(&self, job: &Job) -> Begun;
+    fn begin(&self, delivered: Delivered<'_>, again: &mut Again) -> Begun;
     /// One delivery, from its first attempt on or from where that stopped, to its end: one box,
     /// everything inside composed statically.
     fn deliver(self: Arc<Self>, job: Job, first: Option<First>) -> BoxFuture<'static, Finished>;
@@ -118,18 +118,22 @@ impl HandlerInfo {
 
 /// How one kind of handler turns a delivery into a call.
 pub(crate) trait Invoke: Send + Sync + 'static {
-    /// What is decoded once and lent to every attempt.
-    type Input: Send + Sync + 'static;
+    /// What is decoded once, for every attempt.
+    type Input: Clone + Send + Sync + 'static;
 
-    fn decode(&self, job: &Job, codec: &dyn Codec) -> Result<Self::Input, DecodeError>;
+    fn decode(
+        &self,
+        delivered: Delivered<'_>,
+        codec: &dyn Codec,
+    ) -> Result<Self::Input, DecodeError>;
 
     /// The input where it needs no decoding.
-    fn local(&self, job: &Job) -> Option<Self::Input>;
+    fn local(&self, delivered: Delivered<'_>) -> Option<Self::Input>;
 
     fn call(
         &self,
-        input: &Self::Input,
-        job: &Job,
+        input: Self::Input,
+        delivered: Delivered<'_>,
         attempt: u32,
         group: &GroupCore,
     ) -> impl Future<Output = Outcome> + Send + 'static;
@@ -146,8 +150,8 @@ impl<I: Invoke> ErasedHandler for Entry<I> {
         &self.info
     }
 
-    fn begin(&self, job: &Job) -> Begun {
-        begin(self, job)
+    fn begin(&self, delivered: Delivered<'_>, again: &mut Again) -> Begun {
+        begin(self, delivered, again)
     }
 
     fn deliver(self: Arc<Self>, job: Job, first: Option<First>) -> BoxFuture<'static, Finished> {
@@ -167,22 +171,26 @@ impl<H, A> Typed<H, A> {
 impl<H: Handler<A>, A: EventArg> Invoke for Typed<H, A> {
     type Input = Arc<A::Event>;
 
-    fn decode(&self, job: &Job, codec: &dyn Codec) -> Result<Self::Input, DecodeError> {
-        typed(job, codec)
+    fn decode(
+        &self,
+        delivered: Delivered<'_>,
+        codec: &dyn Codec,
+    ) -> Result<Self::Input, DecodeError> {
+        typed(delivered, codec)
     }
 
-    fn local(&self, job: &Job) -> Option<Self::Input> {
-        local(job)
+    fn local(&self, delivered: Delivered<'_>) -> Option<Self::Input> {
+        local(delivered)
     }
 
     fn call(
         &self,
-        input: &Self::Input,
-        job: &Job,
+        input: Self::Input,
+        delivered: Delivered<'_>,
         attempt: u32,
         group: &GroupCore,
     ) -> impl Future<Output = Outcome> + Send + 'static {
-        self.0.call(argument(input, job, attempt, group))
+        self.0.call(argument(input, delivered, attempt, group))
     }
 }
 
@@ -203,23 +211,27 @@ where
 {
     type Input = Arc<A::Event>;
 
-    fn decode(&self, job: &Job, codec: &dyn Codec) -> Result<Self::Input, DecodeError> {
-        typed(job, codec)
+    fn decode(
+        &self,
+        delivered: Delivered<'_>,
+        codec: &dyn Codec,
+    ) -> Result<Self::Input, DecodeError> {
+        typed(delivered, codec)
     }
 
-    fn local(&self, job: &Job) -> Option<Self::Input> {
-        local(job)
+    fn local(&self, delivered: Delivered<'_>) -> Option<Self::Input> {
+        local(delivered)
     }
 
     fn call(
         &self,
-        input: &Self::Input,
-        job: &Job,
+        input: Self::Input,
+        delivered: Delivered<'_>,
         attempt: u32,
         group: &GroupCore,
     ) -> impl Future<Output = Outcome> + Send + 'static {
         self.1
-            .call_with(self.0.clone(), argument(input, job, attempt, group))
+            .call_with(self.0.clone(), argument(input, delivered, attempt, group))
     }
 }
 
@@ -229,52 +241,57 @@ pub(crate) struct Pattern<H>(pub(crate) H);
 impl<H: AnyHandler> Invoke for Pattern<H> {
     type Input = ();
 
-    fn decode(&self, _job: &Job, _codec: &dyn Codec) -> Result<(), DecodeError> {
+    fn decode(&self, _delivered: Delivered<'_>, _codec: &dyn Codec) -> Result<(), DecodeError> {
         Ok(())
     }
 
-    fn local(&self, _job: &Job) -> Option<()> {
+    fn local(&self, _delivered: Delivered<'_>) -> Option<()> {
         Some(())
     }
 
     fn call(
         &self,
-        (): &(),
-        job: &Job,
+        (): (),
+        delivered: Delivered<'_>,
         attempt: u32,
         group: &GroupCore,
     ) -> impl Future<Output = Outcome> + Send + 'static {
-        self.0.call(AnyEvent::new(job, attempt, group))
+        self.0.call(AnyEvent::new(delivered, attempt, group))
     }
 }
 
 /// The event: moved where it never left this process, else decoded through the choke point.
-fn typed<E: Event>(job: &Job, codec: &dyn Codec) -> Result<Arc<E>, DecodeError> {
-    if let Some(event) = local(job) {
+fn typed<E: Event>(delivered: Delivered<'_>, codec: &dyn Codec) -> Result<Arc<E>, DecodeError> {
+    if let Some(event) = local(delivered) {
         return Ok(event);
     }
-    decode::<E>(job.envelope().version, &job.data(codec)?).map(Arc::new)
+    decode::<E>(delivered.envelope().version, &delivered.data(codec)?).map(Arc::new)
 }
 
 /// The event where it never left this process.
-fn local<E: Event>(job: &Job) -> Option<Arc<E>> {
-    let Payload::Local(local) = &job.message().payload else {
+fn local<E: Event>(delivered: Delivered<'_>) -> Option<Arc<E>> {
+    let Payload::Local(local) = &delivered.message().payload else {
         return None;
     };
     let value: Arc<dyn Any + Send + Sync> = Arc::clone(&local.value);
     value.downcast().ok()
 }
 
-fn argument<A: EventArg>(event: &Arc<A::Event>, job: &Job, attempt: u32, group: &GroupCore) -> A {
-    A::extract(&Attempt {
+fn argument<A: EventArg>(
+    event: Arc<A::Event>,
+    delivered: Delivered<'_>,
+    attempt: u32,
+    group: &GroupCore,
+) -> A {
+    A::extract(Attempt {
         event,
-        envelope: job.envelope(),
-        message: job.message(),
+        envelope: delivered.envelope(),
+        message: delivered.message(),
         attempt,
         group: &group.name,
         cancel: &|| Cancel {
             draining: group.draining.clone(),
-            revoked: job.revoked().clone(),
+            revoked: delivered.revoked().clone(),
         },
     })
 }

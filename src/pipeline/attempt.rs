@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tidings_transport::{BoxFuture, TraceContext};
 
-use super::Job;
+use super::Delivered;
 use super::middleware::{DeliveryInfo, Next};
 use crate::emit::{Current, Entered};
 use crate::handler::{Class, Entry, Failure, Invoke, Outcome};
@@ -16,17 +16,17 @@ use crate::handler::{Class, Entry, Failure, Invoke, Outcome};
 pub(crate) async fn attempt<I: Invoke>(
     entry: &Entry<I>,
     input: &I::Input,
-    job: &Job,
+    delivered: Delivered<'_>,
     number: u32,
     trace: Option<&TraceContext>,
 ) -> Outcome {
     let layers = &*entry.info.group.layers;
     if layers.is_empty() {
-        return handler(entry, input, job, number, trace).await;
+        return handler(entry, input, delivered, number, trace).await;
     }
-    let info = DeliveryInfo::new(job, number, &entry.info);
+    let info = DeliveryInfo::new(delivered, number, &entry.info);
     let innermost =
-        || -> BoxFuture<'_, Outcome> { Box::pin(handler(entry, input, job, number, trace)) };
+        || -> BoxFuture<'_, Outcome> { Box::pin(handler(entry, input, delivered, number, trace)) };
     match caught(Next::new(layers, &info, &innermost).run()).await {
         Ok(outcome) => outcome,
         Err(panic) => panicked(panic),
@@ -38,16 +38,16 @@ pub(crate) async fn attempt<I: Invoke>(
 async fn handler<I: Invoke>(
     entry: &Entry<I>,
     input: &I::Input,
-    job: &Job,
+    delivered: Delivered<'_>,
     number: u32,
     trace: Option<&TraceContext>,
 ) -> Outcome {
-    let mut current = Some(context(entry, job, trace));
+    let mut current = Some(context(entry, delivered, trace, None));
     let made = {
         let _entered = Entered::new(&mut current);
         let group = &*entry.info.group;
         catch_unwind(AssertUnwindSafe(|| {
-            entry.invoke.call(input, job, number, group)
+            entry.invoke.call(input.clone(), delivered, number, group)
         }))
     };
     match made {
@@ -56,25 +56,32 @@ async fn handler<I: Invoke>(
     }
 }
 
-/// What events emitted in a handler continue.
+/// What events emitted in a handler continue, in the place of a context that has ended.
+#[inline]
 pub(crate) fn context<I: Invoke>(
     entry: &Entry<I>,
-    job: &Job,
+    delivered: Delivered<'_>,
     trace: Option<&TraceContext>,
+    place: Option<Box<Current>>,
 ) -> Box<Current> {
     let group = &*entry.info.group;
     let subscription = entry.info.subscription;
-    let mut current = Current::of(
-        job.envelope(),
-        group.bus.id,
-        subscription,
-        group.name.clone(),
-    );
+    let envelope = delivered.envelope();
+    let mut current = match place {
+        Some(mut place) if place.subscription == subscription => {
+            place.turn_to(envelope);
+            place
+        }
+        _ => {
+            let current = Current::of(envelope, group.bus.id, subscription, group.name.clone());
+            Box::new(current)
+        }
+    };
     if let Some(trace) = trace {
         // What it emits names the handler's span as its parent, not the producer's.
         current.trace = Some(trace.clone());
     }
-    current.boxed()
+    current
 }
 
 /// Runs a handler's future to its end, no longer than the deadline.

@@ -8,7 +8,7 @@ use tidings_transport::{
     TransportError, field,
 };
 
-use super::job::Intake;
+use super::job::Delivered;
 use super::trace;
 use super::{Verdict, stable_hash};
 use crate::Event;
@@ -98,15 +98,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub(crate) async fn letter(
     group: &GroupCore,
     handler: Option<&HandlerInfo>,
-    intake: &Intake,
+    delivered: Delivered<'_>,
     cause: Cause,
 ) -> Verdict {
-    trace::dead_letter(group, handler, intake, &cause);
+    trace::dead_letter(group, handler, delivered, &cause);
     let Some(topic) = &group.dead_letters else {
         // The group keeps none, by name: the log line above is all that is left.
         return Verdict::DeadLettered;
     };
-    let message = compose(group, handler, intake, &cause, topic.clone());
+    let message = compose(group, handler, delivered, &cause, topic.clone());
     let mut pause = FIRST_PAUSE;
     loop {
         let published = group
@@ -118,8 +118,8 @@ pub(crate) async fn letter(
             Ok(_) => return Verdict::DeadLettered,
             Err(error) => error,
         };
-        trace::dead_letter_failed(group, intake, topic, &error);
-        let revoked = intake.revoked();
+        trace::dead_letter_failed(group, delivered, topic, &error);
+        let revoked = delivered.revoked();
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = group.draining.cancelled() => return Verdict::HandedBack,
@@ -132,13 +132,13 @@ pub(crate) async fn letter(
 fn compose(
     group: &GroupCore,
     handler: Option<&HandlerInfo>,
-    intake: &Intake,
+    delivered: Delivered<'_>,
     cause: &Cause,
     topic: Name,
 ) -> Message {
-    let inbound = intake.message();
+    let inbound = delivered.message();
     let handler_name = handler.map_or(Name::from_static(""), |handler| handler.name.clone());
-    let id = intake.envelope_id();
+    let id = delivered.envelope_id();
     // What it is kept under must fit a key; only an id of somebody else can be longer.
     let id = if id.len() > MAX_KEPT {
         format!("{:016x}", stable_hash(id.as_bytes()))

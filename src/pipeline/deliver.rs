@@ -1,4 +1,5 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use std::sync::Arc;
 
 use tidings_transport::{EventId, Name};
@@ -10,7 +11,7 @@ use super::dead::{self, Cause, Reason};
 use super::dedup::{Claim, Guard};
 use super::first::First;
 use super::gate::Pass;
-use super::job::Intake;
+use super::job::Delivered;
 use super::retry::{Attempts, Next};
 use super::slots::Slot;
 use super::{Finished, Job, Verdict, stable_hash, trace};
@@ -29,24 +30,29 @@ pub(crate) async fn deliver<I: Invoke>(
     first: Option<First>,
 ) -> Finished {
     let mut attempts = 0;
-    let verdict = run(&entry, &job, first, &mut attempts).await;
-    note(&entry.info, &job, attempts, verdict);
+    let verdict = run(&entry, job.delivered(), first, &mut attempts).await;
+    note(&entry.info, job.delivered(), attempts, verdict);
     Finished { job, verdict }
 }
 
 /// Tells everybody who asked how a handler's share ended.
 #[inline]
-pub(crate) fn note(handler: &HandlerInfo, job: &Job, attempts: u32, verdict: Verdict) {
-    tell(handler, job, verdict);
+pub(crate) fn note(
+    handler: &HandlerInfo,
+    delivered: Delivered<'_>,
+    attempts: u32,
+    verdict: Verdict,
+) {
+    tell(handler, delivered, verdict);
     let group = &*handler.group;
     group
         .bus
         .recorder
-        .handled(group, Some(&handler.name), job.intake(), attempts, verdict);
+        .handled(group, Some(&handler.name), delivered, attempts, verdict);
 }
 
 /// Tells whoever waits for this very event.
-fn tell(handler: &HandlerInfo, job: &Job, verdict: Verdict) {
+fn tell(handler: &HandlerInfo, delivered: Delivered<'_>, verdict: Verdict) {
     let completions = &handler.group.bus.completions;
     if !completions.is_tracking() {
         return;
@@ -57,7 +63,7 @@ fn tell(handler: &HandlerInfo, job: &Job, verdict: Verdict) {
         Verdict::DeadLettered => Ended::DeadLettered,
         Verdict::Skipped | Verdict::HandedBack => return,
     };
-    completions.handler_done(&job.envelope().id, || HandlerOutcome {
+    completions.handler_done(&delivered.envelope().id, || HandlerOutcome {
         group: handler.group.name.clone(),
         handler: handler.name.clone(),
         ended,
@@ -65,11 +71,14 @@ fn tell(handler: &HandlerInfo, job: &Job, verdict: Verdict) {
 }
 
 /// The same for an event that could not be read for any handler.
-pub(crate) fn tell_unread(group: &GroupCore, intake: &Intake, verdict: Verdict) {
-    group.bus.recorder.handled(group, None, intake, 0, verdict);
+pub(crate) fn tell_unread(group: &GroupCore, delivered: Delivered<'_>, verdict: Verdict) {
+    group
+        .bus
+        .recorder
+        .handled(group, None, delivered, 0, verdict);
     let completions = &group.bus.completions;
     if completions.is_tracking() && verdict == Verdict::DeadLettered {
-        let id = EventId::from(intake.envelope_id());
+        let id = EventId::from(delivered.envelope_id());
         completions.handler_done(&id, || HandlerOutcome {
             group: group.name.clone(),
             handler: Name::from_static(""),
@@ -80,7 +89,7 @@ pub(crate) fn tell_unread(group: &GroupCore, intake: &Intake, verdict: Verdict) 
 
 async fn run<I: Invoke>(
     entry: &Entry<I>,
-    job: &Job,
+    delivered: Delivered<'_>,
     first: Option<First>,
     made: &mut u32,
 ) -> Verdict {
@@ -89,26 +98,26 @@ async fn run<I: Invoke>(
     if entry.info.is_removed() && first.is_none() {
         return Verdict::Skipped;
     }
-    let input = match entry.invoke.decode(job, &*group.bus.codec) {
+    let input = match entry.invoke.decode(delivered, &*group.bus.codec) {
         Ok(input) => input,
         // contract: D8
         Err(error) => {
             // While a dead letter cannot be written its lane waits, not the group.
             drop(slot);
             let cause = Cause::new(Reason::Decode(error.reason()), chain(&error), 0);
-            return dead::letter(group, Some(&entry.info), job.intake(), cause).await;
+            return dead::letter(group, Some(&entry.info), delivered, cause).await;
         }
     };
-    if let Some(cause) = crash_loop(group, job) {
+    if let Some(cause) = crash_loop(group, delivered) {
         drop(slot);
-        return dead::letter(group, Some(&entry.info), job.intake(), cause).await;
+        return dead::letter(group, Some(&entry.info), delivered, cause).await;
     }
-    let claimed = match claim(entry, job, &mut slot).await {
+    let claimed = match claim(entry, delivered, &mut slot).await {
         Claimed::Unneeded => None,
         Claimed::First(guard) => Some(guard),
         Claimed::Final(verdict) => return verdict,
     };
-    let verdict = retrying(entry, &input, job, first, &mut slot, made).await;
+    let verdict = retrying(entry, &input, delivered, first, &mut slot, made).await;
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(input))) {
         let error = safe(&panic_message(panic));
         tracing::error!(group = %group.name, error, "an event panicked while it was dropped");
@@ -130,8 +139,8 @@ const MOST_RETURNS: u32 = 100;
 
 /// Whether an event came back so often that its handler must be what ends the process (contract
 /// R1, misuse 70): a crash leaves no failed attempt behind, only another delivery.
-fn crash_loop(group: &GroupCore, job: &Job) -> Option<Cause> {
-    let deliveries = job.message().origination.attempt;
+fn crash_loop(group: &GroupCore, delivered: Delivered<'_>) -> Option<Cause> {
+    let deliveries = delivered.message().origination.attempt;
     let most = group.settings.retry.attempts.saturating_add(MOST_RETURNS);
     (deliveries > most).then(|| {
         let text = format!("delivered {deliveries} times without an end, the limit is {most}");
@@ -147,8 +156,8 @@ enum Claimed {
 
 /// Whether dedup has nothing to find: an id that was made in this process for this event cannot
 /// repeat, unless it is redelivered.
-pub(crate) fn is_certainly_new(group: &GroupCore, job: &Job) -> bool {
-    let message = job.message();
+pub(crate) fn is_certainly_new(group: &GroupCore, delivered: Delivered<'_>) -> bool {
+    let message = delivered.message();
     let fresh = || {
         message
             .envelope
@@ -161,18 +170,18 @@ pub(crate) fn is_certainly_new(group: &GroupCore, job: &Job) -> bool {
 /// contract: X1, X3, X6
 async fn claim<'a, I: Invoke>(
     entry: &'a Entry<I>,
-    job: &Job,
+    delivered: Delivered<'_>,
     slot: &mut Option<Slot<'a>>,
 ) -> Claimed {
     let group = &*entry.info.group;
     let Some(dedup) = &group.dedup else {
         return Claimed::Unneeded;
     };
-    if is_certainly_new(group, job) {
+    if is_certainly_new(group, delivered) {
         return Claimed::Unneeded;
     }
-    let id = &job.envelope().id;
-    let payload = job
+    let id = &delivered.envelope().id;
+    let payload = delivered
         .data(&*group.bus.codec)
         .ok()
         .map(|data| stable_hash(&data));
@@ -180,14 +189,14 @@ async fn claim<'a, I: Invoke>(
         match dedup.claim(id, entry.info.hash, payload) {
             Claim::First(guard) => return Claimed::First(guard),
             Claim::Done => {
-                trace::duplicate(&entry.info, job);
+                trace::duplicate(&entry.info, delivered);
                 group.counters.duplicate();
                 return Claimed::Final(Verdict::Duplicate);
             }
             Claim::Running(twin) => {
                 // The twin may need the slot to finish.
                 *slot = None;
-                let cancel = job.revoked();
+                let cancel = delivered.revoked();
                 tokio::select! {
                     () = twin.wait() => {}
                     () = cancel.cancelled() => return Claimed::Final(Verdict::HandedBack),
@@ -206,7 +215,7 @@ async fn claim<'a, I: Invoke>(
                     )),
                     0,
                 );
-                let verdict = dead::letter(group, Some(&entry.info), job.intake(), cause).await;
+                let verdict = dead::letter(group, Some(&entry.info), delivered, cause).await;
                 return Claimed::Final(verdict);
             }
         }
@@ -218,7 +227,7 @@ async fn claim<'a, I: Invoke>(
 async fn retrying<'a, I: Invoke>(
     entry: &'a Entry<I>,
     input: &I::Input,
-    job: &Job,
+    delivered: Delivered<'_>,
     mut first: Option<First>,
     slot: &mut Option<Slot<'a>>,
     made: &mut u32,
@@ -226,17 +235,17 @@ async fn retrying<'a, I: Invoke>(
     let group = &*entry.info.group;
     let policy = &group.settings.retry;
     // A redelivery has been tried before: its attempts count (contract R1).
-    let prior = job.message().origination.attempt.saturating_sub(1);
+    let prior = delivered.message().origination.attempt.saturating_sub(1);
     let mut attempts = Attempts::resumed(prior, policy);
     let mut first_failure = None;
-    let own_trace = trace::own_span(job);
+    let own_trace = trace::own_span(delivered);
     loop {
         let number = attempts.number();
         let begun = first.take();
         let probe = match begun {
             // It passed the gate when it was open.
             Some(_) => None,
-            None => match pass(&entry.info, job.revoked()).await {
+            None => match pass(&entry.info, delivered.revoked()).await {
                 Pass::Open => None,
                 Pass::Probe(probe) => Some(probe),
                 Pass::Cancelled => return Verdict::HandedBack,
@@ -248,10 +257,10 @@ async fn retrying<'a, I: Invoke>(
         }
         *made = made.saturating_add(1);
         let outcome = match begun {
-            None => attempt(entry, input, job, number, own_trace.as_deref()).await,
+            None => attempt(entry, input, delivered, number, own_trace.as_deref()).await,
             Some(First::Ended(outcome)) => outcome,
-            Some(First::Runs { future, current }) => {
-                through(future, current, group.settings.deadline).await
+            Some(First::Runs { call, current }) => {
+                through(call, current, group.settings.deadline).await
             }
         };
         let mut failure = match outcome {
@@ -268,14 +277,14 @@ async fn retrying<'a, I: Invoke>(
         let error = failure.into_text();
         let first_failure = *first_failure.get_or_insert_with(|| group.bus.clock.now());
         let next = attempts.after(class, policy, &mut fastrand::Rng::new());
-        trace::failed(&entry.info, job, number, class, &error, &next);
+        trace::failed(&entry.info, delivered, number, class, &error, &next);
         match next {
             Next::Retry(after) => {
                 if let Some(probe) = probe {
                     probe.tell(false);
                 }
                 *slot = None;
-                if !wait_for_retry(&entry.info, job.revoked(), after).await {
+                if !wait_for_retry(&entry.info, delivered.revoked(), after).await {
                     return Verdict::HandedBack;
                 }
                 *slot = take_slot(&entry.info).await;
@@ -296,7 +305,7 @@ async fn retrying<'a, I: Invoke>(
                 *slot = None;
                 let mut cause = Cause::new(Reason::Handler(why.as_str()), error, attempts.failed());
                 cause.first_failure = Some(first_failure);
-                return dead::letter(group, Some(&entry.info), job.intake(), cause).await;
+                return dead::letter(group, Some(&entry.info), delivered, cause).await;
             }
         }
     }

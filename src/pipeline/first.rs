@@ -4,14 +4,17 @@
 //! future of the whole pipeline: nothing of it but the handler ever waits. Whatever else happens,
 //! [`deliver`](super::deliver()) takes over where this stopped.
 
+use std::any::Any;
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use tidings_transport::BoxFuture;
 
 use super::attempt::{context, panicked};
 use super::deliver::{is_certainly_new, note};
-use super::{Job, Verdict};
+use super::{Delivered, Verdict};
 use crate::emit::{Current, Entered};
 use crate::handler::{Entry, Invoke, Outcome};
 
@@ -27,64 +30,138 @@ pub(crate) enum Begun {
 /// A first attempt that did not simply end well.
 pub(crate) enum First {
     Runs {
-        future: BoxFuture<'static, Outcome>,
+        call: BoxFuture<'static, Outcome>,
         current: Option<Box<Current>>,
     },
     Ended(Outcome),
 }
 
+/// What the first attempts of a handler use again: nearly every one ends where it began.
+#[derive(Default)]
+pub(crate) struct Again {
+    /// A [`Place`] of the last handler's calls.
+    place: Option<Box<dyn Any + Send>>,
+    current: Option<Box<Current>>,
+}
+
+/// The [`Again`]s of a worker, one per handler and bounded, because handlers come and go.
+#[derive(Default)]
+pub(crate) struct Agains(Vec<(u64, Again)>);
+
+const MOST_AGAINS: usize = 64;
+
+impl Agains {
+    #[inline]
+    pub(crate) fn of(&mut self, subscription: u64) -> &mut Again {
+        let place = match self.0.iter().position(|(of, _)| *of == subscription) {
+            Some(place) => place,
+            None => self.add(subscription),
+        };
+        &mut self.0[place].1
+    }
+
+    #[cold]
+    fn add(&mut self, subscription: u64) -> usize {
+        if self.0.len() == MOST_AGAINS {
+            self.0.remove(0);
+        }
+        self.0.push((subscription, Again::default()));
+        self.0.len() - 1
+    }
+}
+
+/// Where calls of one handler are put, one after the other, so that one that ends at once allocates
+/// nothing.
+type Place<F> = Pin<Box<Option<F>>>;
+
+/// A call that goes on in its place.
+struct Running<F>(Place<F>);
+
+impl<F: Future<Output = Outcome>> Future for Running<F> {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Outcome> {
+        match self.0.as_mut().as_pin_mut() {
+            Some(call) => call.poll(task),
+            None => Poll::Pending,
+        }
+    }
+}
+
 /// Begins the first attempt, if nothing of the pipeline comes before it.
-pub(crate) fn begin<I: Invoke>(entry: &Entry<I>, job: &Job) -> Begun {
+pub(crate) fn begin<I: Invoke>(
+    entry: &Entry<I>,
+    delivered: Delivered<'_>,
+    again: &mut Again,
+) -> Begun {
     let group = &*entry.info.group;
-    let is_first = job.message().origination.attempt <= 1;
+    let is_first = delivered.message().origination.attempt <= 1;
     if !is_first
         || entry.info.is_removed()
         || group.gate.is_closed()
         || !group.layers.is_empty()
-        || !is_certainly_new(group, job)
+        || !is_certainly_new(group, delivered)
     {
         return Begun::Not;
     }
-    let Some(input) = entry.invoke.local(job) else {
+    let Some(input) = entry.invoke.local(delivered) else {
         return Begun::Not;
     };
-    let mut current = Some(context(entry, job, None));
-    let outcome = {
-        let _entered = Entered::new(&mut current);
-        // Boxed inside of the guard, so that it is made where it stays.
-        let made = catch_unwind(AssertUnwindSafe(|| {
-            Box::pin(entry.invoke.call(&input, job, 1, group))
-        }));
-        let mut future = match made {
-            Ok(future) => future,
-            Err(panic) => return Begun::More(First::Ended(panicked(panic))),
-        };
-        // No wake-up is lost: what is pending is polled again at once, with a waker of its own.
-        let mut task = Context::from_waker(Waker::noop());
-        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut task))) {
-            Ok(Poll::Pending) => Err(future as BoxFuture<'static, Outcome>),
-            Ok(Poll::Ready(outcome)) => {
-                match catch_unwind(AssertUnwindSafe(|| drop((future, input)))) {
-                    Ok(()) => Ok(outcome),
-                    Err(panic) => Ok(panicked(panic)),
-                }
-            }
-            Err(panic) => {
-                let dropped = catch_unwind(AssertUnwindSafe(|| drop((future, input))));
-                drop(dropped.map_err(crate::text::panic_message));
-                Ok(panicked(panic))
-            }
-        }
-    };
-    match outcome {
-        Err(future) => Begun::More(First::Runs { future, current }),
+    let mut current = Some(context(entry, delivered, None, again.current.take()));
+    let make = || entry.invoke.call(input, delivered, 1, group);
+    let polled = poll_once(make, &mut again.place, &mut current);
+    match polled {
         Ok(Outcome::Done) => {
-            if let Some(place) = current {
-                place.recycle();
-            }
-            note(&entry.info, job, 1, Verdict::Completed);
+            again.current = current;
+            note(&entry.info, delivered, 1, Verdict::Completed);
             Begun::Done
         }
         Ok(failed) => Begun::More(First::Ended(failed)),
+        Err(call) => Begun::More(First::Runs { call, current }),
+    }
+}
+
+/// Makes a call in its context and polls it; one that is ready is dropped here too.
+#[inline]
+fn poll_once<F: Future<Output = Outcome> + Send + 'static>(
+    make: impl FnOnce() -> F,
+    spare: &mut Option<Box<dyn Any + Send>>,
+    current: &mut Option<Box<Current>>,
+) -> Result<Outcome, BoxFuture<'static, Outcome>> {
+    let is_mine = spare.as_ref().is_some_and(|spare| spare.is::<Place<F>>());
+    if !is_mine {
+        *spare = Some(Box::<Place<F>>::new(Box::pin(None)));
+    }
+    let Some(place) = spare
+        .as_mut()
+        .and_then(|spare| spare.downcast_mut::<Place<F>>())
+    else {
+        unreachable!("a place of this very type was put there");
+    };
+    let _entered = Entered::new(current);
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        place.set(Some(make()));
+        let Some(call) = place.as_mut().as_pin_mut() else {
+            unreachable!("a call was put there");
+        };
+        // No wake-up is lost: what is pending is polled again at once, with its own waker.
+        let polled = call.poll(&mut Context::from_waker(Waker::noop()));
+        if polled.is_ready() {
+            place.set(None);
+        }
+        polled
+    }));
+    match polled {
+        Ok(Poll::Ready(outcome)) => Ok(outcome),
+        Ok(Poll::Pending) => {
+            let place = std::mem::replace(place, Box::pin(None));
+            Err(Box::pin(Running(place)))
+        }
+        Err(panic) => {
+            // A panic while this one unwinds would end the process.
+            let dropped = catch_unwind(AssertUnwindSafe(|| place.set(None)));
+            drop(dropped.map_err(crate::text::panic_message));
+            Ok(panicked(panic))
+        }
     }
 }

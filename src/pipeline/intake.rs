@@ -1,11 +1,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 use tidings_transport::{Carried, Envelope, EventId, Inbound, Name, Payload};
 
 use super::dead::{Cause, Reason};
-use super::job::{Intake, Parsed};
+use super::job::{Delivered, Intake, Parsed};
 use crate::bus::{GroupCore, Table};
 use crate::codec;
 use crate::event::DecodeError;
@@ -71,6 +72,35 @@ impl Router {
         }
     }
 
+    /// The handler of an event that never left this process, if it has one alone and there is
+    /// nothing else to decide.
+    #[inline]
+    pub(crate) fn sole(
+        &mut self,
+        group: &GroupCore,
+        delivered: Delivered<'_>,
+    ) -> Option<&Arc<dyn ErasedHandler>> {
+        let message = delivered.message();
+        if !matches!(&self.last, Some((topic, _)) if *topic == message.topic) {
+            self.find(&message.topic);
+        }
+        let (_, route) = self.last.as_ref()?;
+        let envelope = delivered.envelope();
+        let is_odd = |key: &Bytes| std::str::from_utf8(key).is_err();
+        if !matches!(message.payload, Payload::Local(_))
+            || message.key.as_ref().is_some_and(is_odd)
+            || envelope.hops >= group.bus.config.max_hops
+            || !route.any.is_empty()
+        {
+            return None;
+        }
+        let mut typed = route.typed.iter();
+        match &*typed.find(|typed| typed.event == envelope.name)?.handlers {
+            [handler] => Some(handler),
+            _ => None,
+        }
+    }
+
     /// Reads the envelope of what was received and decides what becomes of it.
     pub(crate) fn route(&mut self, group: &GroupCore, intake: &mut Intake) -> Plan {
         let message = intake.message();
@@ -91,7 +121,7 @@ impl Router {
     }
 
     fn plan(&mut self, group: &GroupCore, route: &Route, intake: &Intake) -> Plan {
-        let envelope = intake.envelope();
+        let envelope = intake.delivered().envelope();
         if envelope.hops >= group.bus.config.max_hops {
             let text = format!(
                 "{} handlers in a row led to this event, the limit is {}: a handler seems to emit what it handles",
@@ -234,7 +264,7 @@ fn parse(group: &GroupCore, route: &Route, message: &Inbound) -> Result<Parsed, 
     };
     group.counters.foreign();
     let mut envelope = Envelope::new(fallback(), name, version, Name::from_static(""));
-    envelope.time = message.origination.published;
+    envelope.attributes_mut().time = message.origination.published;
     Ok(Parsed { envelope, data })
 }
 

@@ -10,7 +10,7 @@ use crate::event::DecodeError;
 
 /// A delivery whose envelope has been read.
 ///
-/// It goes through many hands, and a message is some 400 bytes: so it stays in one place, which is
+/// It goes through many hands, and a message is some 200 bytes: so it stays in one place, which is
 /// used again for another delivery.
 pub(crate) struct Intake(Box<Place>);
 
@@ -26,27 +26,18 @@ struct Place {
 #[derive(Default)]
 pub(crate) struct Spare(Box<Place>);
 
-impl Spare {
-    /// Takes the next delivery of a batch in; gives the place back when there is none.
-    #[inline]
-    pub(crate) fn fill(
-        mut self,
-        batch: &mut impl Iterator<Item = Received>,
-    ) -> Result<Intake, Self> {
-        self.0.received = batch.next();
-        match self.0.received {
-            Some(_) => Ok(Intake(self.0)),
-            None => Err(self),
-        }
-    }
-}
-
 pub(crate) struct Parsed {
     pub(crate) envelope: Envelope,
     pub(crate) data: Bytes,
 }
 
 impl Intake {
+    /// Moves a delivery out of its batch, into an empty place.
+    pub(crate) fn take(mut spare: Spare, received: &mut Received) -> Self {
+        spare.0.received = Some(received.take());
+        Self(spare.0)
+    }
+
     /// The envelope and data that were read from it.
     pub(crate) fn read(&mut self, parsed: Parsed) {
         self.0.parsed = Some(Box::new(parsed));
@@ -57,80 +48,21 @@ impl Intake {
         clippy::expect_used,
         reason = "only what takes the intake by value empties its place"
     )]
-    fn received(&self) -> &Received {
-        self.0
-            .received
-            .as_ref()
-            .expect("an intake holds a delivery")
+    pub(crate) fn delivered(&self) -> Delivered<'_> {
+        let received = self.0.received.as_ref();
+        Delivered {
+            received: received.expect("an intake holds a delivery"),
+            parsed: self.0.parsed.as_deref(),
+        }
     }
 
     pub(crate) fn message(&self) -> &Inbound {
-        self.received()
-    }
-
-    #[allow(clippy::expect_used, reason = "intake parses every raw envelope")]
-    pub(crate) fn envelope(&self) -> &Envelope {
-        match &self.0.parsed {
-            Some(parsed) => &parsed.envelope,
-            None => self
-                .received()
-                .envelope
-                .local()
-                .expect("a local envelope or a parsed one"),
-        }
-    }
-
-    /// The id, for lines about a message whose envelope may be unreadable.
-    pub(crate) fn envelope_id(&self) -> String {
-        self.readable(|envelope| envelope.id.to_string(), field::ID)
-    }
-
-    /// As [`envelope_id`](Self::envelope_id).
-    pub(crate) fn envelope_name(&self) -> String {
-        self.readable(|envelope| envelope.name.to_string(), field::TYPE)
-    }
-
-    /// As [`envelope_id`](Self::envelope_id).
-    pub(crate) fn envelope_correlation(&self) -> String {
-        self.readable(
-            |envelope| envelope.correlation().to_string(),
-            field::CORRELATION,
-        )
-    }
-
-    fn readable(&self, read: impl FnOnce(&Envelope) -> String, raw: &str) -> String {
-        match (&self.0.parsed, &self.received().envelope) {
-            (Some(parsed), _) => read(&parsed.envelope),
-            (None, Carried::Local(envelope)) => read(envelope),
-            (None, Carried::Raw(fields)) => fields.get_str(raw).unwrap_or("").to_owned(),
-        }
-    }
-
-    /// The encoded data; encodes what is still a local value.
-    pub(crate) fn data(&self, codec: &dyn Codec) -> Result<Bytes, DecodeError> {
-        if let Some(parsed) = &self.0.parsed {
-            return Ok(parsed.data.clone());
-        }
-        match &self.received().payload {
-            Payload::Bytes(bytes) => Ok(bytes.clone()),
-            Payload::Tombstone => Ok(Bytes::new()),
-            Payload::Local(local) => {
-                let envelope = self.envelope();
-                let encoded = local.encoder.encode(&*local.value, envelope)?;
-                // The body may be more than the data: what is written is read the same way.
-                let id = || envelope.id.clone();
-                codec::open(codec, &encoded.fields, &encoded.body, &id).map(|(_, data)| data)
-            }
-        }
-    }
-
-    pub(crate) fn revoked(&self) -> &CancellationToken {
-        self.received().revoked()
+        self.delivered().message()
     }
 
     /// The bytes it keeps alive, as far as they can be known.
     pub(crate) fn size(&self) -> usize {
-        let received = self.received();
+        let received = self.message();
         let payload = match &received.payload {
             Payload::Bytes(bytes) => bytes.len(),
             Payload::Local(_) | Payload::Tombstone => 0,
@@ -153,6 +85,90 @@ impl Intake {
     /// Dropping it does the same.
     pub(crate) fn release(self) {
         drop(self);
+    }
+}
+
+/// A delivery, wherever it lies: what the stages of the pipeline read.
+#[derive(Clone, Copy)]
+pub(crate) struct Delivered<'a> {
+    received: &'a Received,
+    parsed: Option<&'a Parsed>,
+}
+
+impl<'a> Delivered<'a> {
+    /// One whose envelope never left this process.
+    #[inline]
+    pub(crate) fn local(received: &'a Received) -> Option<Self> {
+        received.envelope.local().is_some().then_some(Self {
+            received,
+            parsed: None,
+        })
+    }
+
+    #[inline]
+    pub(crate) fn message(self) -> &'a Inbound {
+        self.received
+    }
+
+    #[inline]
+    #[allow(clippy::expect_used, reason = "intake parses every raw envelope")]
+    pub(crate) fn envelope(self) -> &'a Envelope {
+        match self.parsed {
+            Some(parsed) => &parsed.envelope,
+            None => self
+                .message()
+                .envelope
+                .local()
+                .expect("a local envelope or a parsed one"),
+        }
+    }
+
+    /// The id, for lines about a message whose envelope may be unreadable.
+    pub(crate) fn envelope_id(self) -> String {
+        self.readable(|envelope| envelope.id.to_string(), field::ID)
+    }
+
+    /// As [`envelope_id`](Self::envelope_id).
+    pub(crate) fn envelope_name(self) -> String {
+        self.readable(|envelope| envelope.name.to_string(), field::TYPE)
+    }
+
+    /// As [`envelope_id`](Self::envelope_id).
+    pub(crate) fn envelope_correlation(self) -> String {
+        self.readable(
+            |envelope| envelope.correlation().to_string(),
+            field::CORRELATION,
+        )
+    }
+
+    fn readable(self, read: impl FnOnce(&Envelope) -> String, raw: &str) -> String {
+        match (self.parsed, &self.message().envelope) {
+            (Some(parsed), _) => read(&parsed.envelope),
+            (None, Carried::Local(envelope)) => read(envelope),
+            (None, Carried::Raw(fields)) => fields.get_str(raw).unwrap_or("").to_owned(),
+        }
+    }
+
+    /// The encoded data; encodes what is still a local value.
+    pub(crate) fn data(self, codec: &dyn Codec) -> Result<Bytes, DecodeError> {
+        if let Some(parsed) = self.parsed {
+            return Ok(parsed.data.clone());
+        }
+        match &self.message().payload {
+            Payload::Bytes(bytes) => Ok(bytes.clone()),
+            Payload::Tombstone => Ok(Bytes::new()),
+            Payload::Local(local) => {
+                let envelope = self.envelope();
+                let encoded = local.encoder.encode(&*local.value, envelope)?;
+                // The body may be more than the data: what is written is read the same way.
+                let id = || envelope.id.clone();
+                codec::open(codec, &encoded.fields, &encoded.body, &id).map(|(_, data)| data)
+            }
+        }
+    }
+
+    pub(crate) fn revoked(self) -> &'a CancellationToken {
+        self.received.revoked()
     }
 }
 
@@ -183,27 +199,15 @@ impl Job {
         })
     }
 
-    pub(crate) fn intake(&self) -> &Intake {
+    fn intake(&self) -> &Intake {
         match self {
             Self::Sole(intake) => intake,
             Self::Shared(shared) => &shared.intake,
         }
     }
 
-    pub(crate) fn message(&self) -> &Inbound {
-        self.intake().message()
-    }
-
-    pub(crate) fn envelope(&self) -> &Envelope {
-        self.intake().envelope()
-    }
-
-    pub(crate) fn data(&self, codec: &dyn Codec) -> Result<Bytes, DecodeError> {
-        self.intake().data(codec)
-    }
-
-    pub(crate) fn revoked(&self) -> &CancellationToken {
-        self.intake().revoked()
+    pub(crate) fn delivered(&self) -> Delivered<'_> {
+        self.intake().delivered()
     }
 
     /// This handler is through; gives back the delivery once all are, with whether one of them

@@ -42,6 +42,16 @@ impl<T> Lanes<T> {
         }
     }
 
+    /// Whether no lane is taken.
+    pub(crate) fn are_free(&self) -> bool {
+        self.busy.is_empty()
+    }
+
+    /// Takes a free lane.
+    pub(crate) fn take(&mut self, lane: LaneKey) {
+        self.busy.entry(lane).or_default();
+    }
+
     /// Takes the lane for an item, or puts the item behind those that are there.
     pub(crate) fn enter(&mut self, lane: LaneKey, item: T) -> Option<T> {
         match self.busy.entry(lane) {

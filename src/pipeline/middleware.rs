@@ -4,7 +4,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tidings_transport::{BoxFuture, EventId, Headers, Message, Name, PublishError, Receipt};
 
-use super::Job;
+use super::Delivered;
 use crate::handler::{HandlerInfo, Outcome};
 
 /// Code around every handler, every publish, or both.
@@ -169,15 +169,15 @@ pub struct DeliveryInfo {
 }
 
 impl DeliveryInfo {
-    pub(crate) fn new(job: &Job, attempt: u32, handler: &HandlerInfo) -> Self {
-        let envelope = job.envelope();
+    pub(crate) fn new(delivered: Delivered<'_>, attempt: u32, handler: &HandlerInfo) -> Self {
+        let envelope = delivered.envelope();
         Self {
             name: envelope.name.clone(),
             version: envelope.version,
             id: envelope.id.clone(),
             correlation: envelope.correlation().clone(),
-            topic: job.message().topic.clone(),
-            headers: job.message().headers.clone(),
+            topic: delivered.message().topic.clone(),
+            headers: delivered.message().headers.clone(),
             attempt,
             group: handler.group.name.clone(),
             handler: handler.name.clone(),

@@ -7,9 +7,8 @@ use tidings_transport::{PublishError, TraceContext};
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Span};
 
-use super::Job;
 use super::dead::Cause;
-use super::job::Intake;
+use super::job::Delivered;
 use super::retry::Next;
 use crate::bus::GroupCore;
 use crate::handler::{Class, HandlerInfo};
@@ -23,18 +22,18 @@ pub(crate) fn tracing_is_on() -> bool {
 
 /// The span around a handler. It continues the producer's trace: same trace id, the producer's
 /// span as parent.
-pub(crate) fn process_span(handler: &HandlerInfo, job: &Job) -> Span {
-    let envelope = job.envelope();
+pub(crate) fn process_span(handler: &HandlerInfo, delivered: Delivered<'_>) -> Span {
+    let envelope = delivered.envelope();
     let group = &handler.group;
     let parent = envelope.trace();
     tracing::info_span!(
         "process",
-        otel.name = %format_args!("process {}", Escaped(&job.message().topic)),
+        otel.name = %format_args!("process {}", Escaped(&delivered.message().topic)),
         otel.kind = "consumer",
         messaging.system = group.bus.transport.system(),
         messaging.operation.name = "process",
         messaging.operation.type = "process",
-        messaging.destination.name = %Escaped(&job.message().topic),
+        messaging.destination.name = %Escaped(&delivered.message().topic),
         messaging.consumer.group.name = %group.name,
         messaging.message.id = %Escaped(&envelope.id),
         messaging.message.conversation_id = %Escaped(envelope.correlation()),
@@ -50,24 +49,24 @@ pub(crate) fn process_span(handler: &HandlerInfo, job: &Job) -> Span {
 /// The handler's own place in the producer's trace, which events emitted in the handler name as
 /// their parent; noted on the span around it, which must be the current one. `None` while nobody
 /// listens for spans: then there is no span to name.
-pub(crate) fn own_span(job: &Job) -> Option<Box<TraceContext>> {
+pub(crate) fn own_span(delivered: Delivered<'_>) -> Option<Box<TraceContext>> {
     if !tracing_is_on() {
         return None;
     }
-    let own = job.envelope().trace()?.child();
+    let own = delivered.envelope().trace()?.child();
     Span::current().record("span_id", format!("{:016x}", own.span_id()));
     Some(Box::new(own))
 }
 
 pub(crate) fn failed(
     handler: &HandlerInfo,
-    job: &Job,
+    delivered: Delivered<'_>,
     attempt: u32,
     class: Class,
     error: &str,
     next: &Next,
 ) {
-    let envelope = job.envelope();
+    let envelope = delivered.envelope();
     let retry_in = match next {
         Next::Retry(after) => Some(*after),
         Next::DeadLetter(_) => None,
@@ -86,8 +85,8 @@ pub(crate) fn failed(
     );
 }
 
-pub(crate) fn duplicate(handler: &HandlerInfo, job: &Job) {
-    let envelope = job.envelope();
+pub(crate) fn duplicate(handler: &HandlerInfo, delivered: Delivered<'_>) {
+    let envelope = delivered.envelope();
     tracing::debug!(
         event = %Escaped(&envelope.name),
         id = %Escaped(&envelope.id),
@@ -101,16 +100,16 @@ pub(crate) fn duplicate(handler: &HandlerInfo, job: &Job) {
 pub(crate) fn dead_letter(
     group: &GroupCore,
     handler: Option<&HandlerInfo>,
-    intake: &Intake,
+    delivered: Delivered<'_>,
     cause: &Cause,
 ) {
     tracing::error!(
-        event = %Escaped(intake.envelope_name()),
-        id = %Escaped(intake.envelope_id()),
+        event = %Escaped(delivered.envelope_name()),
+        id = %Escaped(delivered.envelope_id()),
         handler = handler.map(|handler| tracing::field::display(&handler.name)),
         group = %group.name,
         attempt = cause.attempts,
-        correlation_id = %Escaped(intake.envelope_correlation()),
+        correlation_id = %Escaped(delivered.envelope_correlation()),
         reason = cause.reason.as_str(),
         error = cause.error,
         kept = group.dead_letters.is_some(),
@@ -120,12 +119,12 @@ pub(crate) fn dead_letter(
 
 pub(crate) fn dead_letter_failed(
     group: &GroupCore,
-    intake: &Intake,
+    delivered: Delivered<'_>,
     topic: &str,
     error: &PublishError,
 ) {
     tracing::error!(
-        id = %Escaped(intake.envelope_id()),
+        id = %Escaped(delivered.envelope_id()),
         group = %group.name,
         topic,
         error = chain(error),

@@ -115,7 +115,7 @@ impl<E> Published<E> {
     /// The event whose handler emitted this one.
     #[must_use]
     pub fn causation_id(&self) -> Option<&EventId> {
-        self.about.envelope.causation.as_ref()
+        self.about.envelope.attributes().causation.as_ref()
     }
 
     /// The W3C trace context it carries.

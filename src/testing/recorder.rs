@@ -10,7 +10,7 @@ use super::log::Log;
 use super::published::{About, Published};
 use crate::Event;
 use crate::bus::GroupCore;
-use crate::pipeline::{Intake, Verdict};
+use crate::pipeline::{Delivered, Verdict};
 
 /// Takes note of what a bus publishes and handles, for its test.
 #[derive(Clone)]
@@ -61,20 +61,20 @@ impl Recorder {
         &self,
         group: &GroupCore,
         handler: Option<&Name>,
-        intake: &Intake,
+        delivered: Delivered<'_>,
         attempts: u32,
         verdict: Verdict,
     ) {
         if let Some(logs) = &self.0 {
-            logs.handled(group, handler, intake, attempts, verdict.into());
+            logs.handled(group, handler, delivered, attempts, verdict.into());
         }
     }
 
     /// A delivery was skipped by a named rule.
     #[inline]
-    pub(crate) fn skipped(&self, group: &GroupCore, intake: &Intake, rule: &'static str) {
+    pub(crate) fn skipped(&self, group: &GroupCore, delivered: Delivered<'_>, rule: &'static str) {
         if let Some(logs) = &self.0 {
-            logs.handled(group, None, intake, 0, Fate::Skipped(rule));
+            logs.handled(group, None, delivered, 0, Fate::Skipped(rule));
         }
     }
 
@@ -116,14 +116,14 @@ impl Logs {
         &self,
         group: &GroupCore,
         handler: Option<&Name>,
-        intake: &Intake,
+        delivered: Delivered<'_>,
         attempts: u32,
         fate: Fate,
     ) {
-        let message = intake.message();
+        let message = delivered.message();
         let entry = Handled {
-            event: Name::from(intake.envelope_name()),
-            id: EventId::from(intake.envelope_id()),
+            event: Name::from(delivered.envelope_name()),
+            id: EventId::from(delivered.envelope_id()),
             topic: message.topic.clone(),
             key: message.key.clone(),
             group: group.name.clone(),

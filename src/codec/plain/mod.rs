@@ -63,8 +63,16 @@ impl Codec for PlainEnvelope {
             version: format!("{}.0", envelope.version),
             source: &envelope.source,
             data: serde_json::from_slice(&data).map_err(failed)?,
-            correlation_id: envelope.correlation.as_ref().map(EventId::to_string),
-            causation_id: envelope.causation.as_ref().map(EventId::to_string),
+            correlation_id: envelope
+                .attributes()
+                .correlation
+                .as_ref()
+                .map(EventId::to_string),
+            causation_id: envelope
+                .attributes()
+                .causation
+                .as_ref()
+                .map(EventId::to_string),
             traceparent: trace.as_ref().map(TraceContext::traceparent),
             tracestate: trace.as_ref().and_then(TraceContext::tracestate),
             hops: Some(envelope.hops).filter(|&hops| hops > 0),
@@ -178,14 +186,18 @@ impl Incoming<'_> {
             let time: Timestamp = time
                 .parse()
                 .map_err(|_| Malformed::new("timestamp", &time, "an RFC 3339 time"))?;
-            envelope.time = Some(time);
+            envelope.attributes_mut().time = Some(time);
         }
-        envelope.correlation = string(self.correlation_id, "correlationId")?
+        let correlation = string(self.correlation_id, "correlationId")?
             .map(EventId::from)
             .filter(|correlation| *correlation != envelope.id);
-        envelope.causation = string(self.causation_id, "causationId")?.map(EventId::from);
-        envelope.trace = lenient(self.traceparent)
+        let causation = string(self.causation_id, "causationId")?.map(EventId::from);
+        let trace = lenient(self.traceparent)
             .and_then(|parent| TraceContext::parse(&parent, lenient(self.tracestate).as_deref()));
+        let attributes = envelope.attributes_mut();
+        attributes.correlation = correlation;
+        attributes.causation = causation;
+        attributes.trace = trace;
         if let Some(hops) = self.hops.map(unquoted) {
             if hops.is_empty() || !hops.bytes().all(|digit| digit.is_ascii_digit()) {
                 return Err(Malformed::new("hops", &hops, "a count"));

@@ -61,11 +61,19 @@ fn the_sample_is_read() {
     assert_eq!(envelope.version, 1);
     assert_eq!(envelope.source, "order-service");
     assert_eq!(
-        envelope.time.map(|time| time.to_string()).as_deref(),
+        envelope
+            .attributes()
+            .time
+            .map(|time| time.to_string())
+            .as_deref(),
         Some("2026-03-10T14:23:00Z")
     );
     assert_eq!(
-        (&envelope.correlation, &envelope.causation, &envelope.trace),
+        (
+            &envelope.attributes().correlation,
+            &envelope.attributes().causation,
+            &envelope.attributes().trace,
+        ),
         (&None, &None, &None)
     );
     assert_eq!(envelope.correlation(), &envelope.id);
@@ -154,16 +162,26 @@ fn context_is_read_and_a_malformed_trace_is_ignored() {
     let envelope = envelope(&format!(
         r#","correlationId":"cor","causationId":"cau","traceparent":"{parent}","tracestate":"v=1","hops":99999,"x":1"#
     ));
-    assert_eq!(envelope.correlation, Some(EventId::from("cor")));
-    assert_eq!(envelope.causation, Some(EventId::from("cau")));
-    assert_eq!(envelope.trace, TraceContext::parse(parent, Some("v=1")));
+    assert_eq!(
+        envelope.attributes().correlation,
+        Some(EventId::from("cor"))
+    );
+    assert_eq!(envelope.attributes().causation, Some(EventId::from("cau")));
+    assert_eq!(
+        envelope.attributes().trace,
+        TraceContext::parse(parent, Some("v=1"))
+    );
     assert_eq!(envelope.hops, u16::MAX);
     for members in [
         r#","traceparent":"00-zz""#,
         r#","traceparent":1"#,
         r#","correlationId":null,"tracestate":[]"#,
     ] {
-        assert_eq!(self::envelope(members).trace, None, "{members}");
+        assert_eq!(
+            self::envelope(members).attributes().trace,
+            None,
+            "{members}"
+        );
     }
 }
 
@@ -278,13 +296,9 @@ fn a_message_in_binary_mode_is_read_as_such() {
     let (read, data) = PlainEnvelope
         .decode(&wire.fields, &wire.body, &fallback)
         .expect("sound");
-    assert_eq!(
-        read,
-        Some(Envelope {
-            correlation: None,
-            ..envelope
-        })
-    );
+    let mut envelope = envelope;
+    envelope.attributes_mut().correlation = None;
+    assert_eq!(read, Some(envelope));
     assert_eq!(data, "{}");
 }
 
@@ -313,10 +327,11 @@ fn any_envelope() -> impl Strategy<Value = Envelope> {
         .prop_map(
             |((id, name, version, source), time, correlation, causation, trace, hops)| {
                 let mut envelope = Envelope::new(id, Name::from(name), version, Name::from(source));
-                envelope.time = time.map(Timestamp::from_micros);
-                envelope.correlation = correlation.filter(|other| *other != envelope.id);
-                envelope.causation = causation;
-                envelope.trace =
+                envelope.attributes_mut().time = time.map(Timestamp::from_micros);
+                envelope.attributes_mut().correlation =
+                    correlation.filter(|other| *other != envelope.id);
+                envelope.attributes_mut().causation = causation;
+                envelope.attributes_mut().trace =
                     trace.and_then(|(trace, span, flags)| TraceContext::new(trace, span, flags));
                 envelope.hops = hops;
                 envelope
@@ -326,11 +341,10 @@ fn any_envelope() -> impl Strategy<Value = Envelope> {
 
 /// An envelope with everything that stands for something else written out.
 fn explicit(envelope: &Envelope) -> Envelope {
-    Envelope {
-        time: envelope.time(),
-        trace: envelope.trace(),
-        ..envelope.clone()
-    }
+    let mut explicit = envelope.clone();
+    explicit.attributes_mut().time = envelope.time();
+    explicit.attributes_mut().trace = envelope.trace();
+    explicit
 }
 
 proptest! {

@@ -1,3 +1,4 @@
+mod at_once;
 mod held;
 mod settle;
 
@@ -19,7 +20,7 @@ use super::intake::{Handlers, Plan, Router};
 use super::job::{Intake, Job, Spare, Verdict};
 use super::lanes::{LaneKey, Lanes};
 use super::watchdog::Pulse;
-use super::{Begun, Finished, trace};
+use super::{Agains, Begun, Finished, trace};
 use crate::bus::{GroupCore, Table};
 use crate::handler::ErasedHandler;
 
@@ -64,6 +65,7 @@ pub(crate) struct Worker<'a> {
     slot: Held,
     /// Empty places for deliveries.
     spares: Vec<Spare>,
+    agains: Agains,
     /// Shares whose lane is free and that wait for a slot.
     ready: VecDeque<(Arc<dyn ErasedHandler>, Job)>,
     tasks: JoinSet<Ran>,
@@ -123,6 +125,7 @@ impl<'a> Worker<'a> {
         Self {
             slot: Held::new(&group),
             spares: Vec::new(),
+            agains: Agains::default(),
             group,
             consumer,
             table,
@@ -189,13 +192,7 @@ impl<'a> Worker<'a> {
                 signal = self.consumer.receive(room, &mut batch), if room > 0 => match signal {
                     Ok(Signal::Batch) => {
                         self.router.update(self.table.load_full());
-                        let mut received = batch.drain(..);
-                        let mut spare = self.spares.pop().unwrap_or_default();
-                        while let Ok(intake) = spare.fill(&mut received) {
-                            self.admit(intake);
-                            spare = self.spares.pop().unwrap_or_default();
-                        }
-                        drop(received);
+                        self.take_in(&mut batch);
                         self.slot.give_back();
                         // A consumer that always has something must not keep the thread.
                         tokio::task::coop::consume_budget().await;
@@ -271,7 +268,10 @@ impl<'a> Worker<'a> {
             Plan::DeadLetter(cause) => self.bury(intake, cause),
             Plan::Skip(rule) => {
                 self.group.counters.skipped();
-                self.group.bus.recorder.skipped(&self.group, &intake, rule);
+                self.group
+                    .bus
+                    .recorder
+                    .skipped(&self.group, intake.delivered(), rule);
                 tracing::debug!(group = %self.group.name, rule, "event skipped");
                 self.settle(intake, false);
             }
@@ -301,7 +301,7 @@ impl<'a> Worker<'a> {
                 self.group
                     .bus
                     .recorder
-                    .skipped(&self.group, &intake, "no handler left");
+                    .skipped(&self.group, intake.delivered(), "no handler left");
                 self.settle(intake, false);
             }
         }
@@ -331,7 +331,7 @@ impl<'a> Worker<'a> {
         self.started += 1;
         let subscription = handler.info().subscription;
         if trace::tracing_is_on() {
-            let span = trace::process_span(handler.info(), &job);
+            let span = trace::process_span(handler.info(), job.delivered());
             let future = handler.deliver(job, None);
             self.slot.hand_over();
             self.drive(
@@ -341,7 +341,8 @@ impl<'a> Worker<'a> {
             return;
         }
         self.polls(subscription);
-        let first = match catch_unwind(AssertUnwindSafe(|| handler.begin(&job))) {
+        let again = self.agains.of(subscription);
+        let first = match catch_unwind(AssertUnwindSafe(|| handler.begin(job.delivered(), again))) {
             Ok(Begun::Done) => {
                 self.finish(Finished {
                     job,
@@ -365,8 +366,8 @@ impl<'a> Worker<'a> {
     fn bury(&mut self, intake: Intake, cause: Cause) {
         let group = Arc::clone(&self.group);
         let future = Box::pin(async move {
-            let verdict = dead::letter(&group, None, &intake, cause).await;
-            super::deliver::tell_unread(&group, &intake, verdict);
+            let verdict = dead::letter(&group, None, intake.delivered(), cause).await;
+            super::deliver::tell_unread(&group, intake.delivered(), verdict);
             Finished {
                 job: Job::Sole(intake),
                 verdict,

@@ -111,14 +111,13 @@ impl Worker<'_> {
         let completions = &self.group.bus.completions;
         let id = completions
             .is_tracking()
-            .then(|| EventId::from(intake.envelope_id()));
+            .then(|| EventId::from(intake.delivered().envelope_id()));
         // Acking drops the event, whose own drop code may panic.
         match catch_unwind(AssertUnwindSafe(|| intake.ack())) {
             Ok(spare) if self.spares.len() < SPARES => self.spares.push(spare),
             Ok(_) => {}
             Err(panic) => {
-                let error = crate::text::safe(&crate::text::panic_message(panic));
-                tracing::error!(group = %self.group.name, error, "an event panicked while it was dropped");
+                self.dropped_badly(&crate::text::safe(&crate::text::panic_message(panic)));
             }
         }
         if let Some(id) = id {
@@ -129,6 +128,10 @@ impl Worker<'_> {
         {
             self.turns.push_back(next);
         }
+    }
+
+    pub(super) fn dropped_badly(&self, error: &str) {
+        tracing::error!(group = %self.group.name, error, "an event panicked while it was dropped");
     }
 
     pub(super) fn give_back(&mut self, intake: Intake) {

@@ -6,9 +6,8 @@ use std::time::Duration;
 use tidings_transport::{Consumer, ErrorKind, Received, Settle, Signal, TransportError};
 use tokio::time::Instant;
 
-use crate::group::{Ready, Taken, inbound};
+use crate::group::{Ready, Taken};
 use crate::link::Member;
-use crate::settle::Handle;
 
 /// A member of a group of a [`Memory`](crate::Memory).
 ///
@@ -17,34 +16,18 @@ use crate::settle::Handle;
 pub struct MemoryConsumer {
     member: Arc<Member>,
     window: usize,
-    handle: Arc<Handle>,
+    settle: Arc<dyn Settle>,
     /// Empty between calls; its memory is swapped with the queue's.
     taken: Ready,
 }
 
 impl MemoryConsumer {
     pub(crate) fn new(member: Arc<Member>, window: usize) -> Self {
-        let handle = Arc::new(Handle::new(0, Arc::clone(&member)));
         Self {
+            settle: Arc::<Member>::clone(&member),
             member,
             window,
-            handle,
             taken: Ready::default(),
-        }
-    }
-
-    fn hand_over(&mut self, batch: &mut Vec<Received>) {
-        batch.reserve(self.taken.len());
-        for (tag, message) in self.taken.drain() {
-            let index = match self.handle.index(tag.position) {
-                Some(index) => index,
-                None => {
-                    self.handle = Arc::new(Handle::new(tag.position, Arc::clone(&self.member)));
-                    self.handle.index(tag.position).unwrap_or_default()
-                }
-            };
-            let settle: Arc<dyn Settle> = Arc::<Handle>::clone(&self.handle);
-            batch.push(Received::new(inbound(message, tag.attempt), settle, index));
         }
     }
 
@@ -83,7 +66,7 @@ impl Consumer for MemoryConsumer {
                 .take(tally, max.min(room), &mut self.taken)
             {
                 Taken::Some => {
-                    self.hand_over(batch);
+                    self.taken.hand_over(batch, &self.settle);
                     return Ok(Signal::Batch);
                 }
                 Taken::None { version, due } => self.changed(version, due).await,

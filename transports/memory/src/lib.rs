@@ -62,7 +62,7 @@
 //!     delay: None,
 //! };
 //! let receipt = memory.publish(message, Origin::default()).await?;
-//! assert_eq!(receipt.groups.as_deref(), Some(&[Name::from_static("billing")][..]));
+//! assert_eq!(receipt.groups.names(), Some(&[Name::from_static("billing")][..]));
 //!
 //! let mut consumer = memory
 //!     .subscribe(Subscribe {

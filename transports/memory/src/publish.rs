@@ -76,7 +76,7 @@ impl Memory {
         Ok(entry.topic.queue_up(waiter))
     }
 
-    /// One straight line, so that the message, some 400 bytes, is moved once: into the queue.
+    /// One straight line, so that the message, some 200 bytes, is moved once: into the queue.
     #[inline]
     fn attempt(&self, message: Message, origin: &Origin) -> TryPublish {
         if let Err(error) = self.admit(&message) {

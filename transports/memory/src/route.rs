@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, MutexGuard, Weak};
 
-use tidings_transport::{Message, Name, PublishError, Reason, Receipt};
+use tidings_transport::{Groups, Message, Name, PublishError, Reason, Receipt};
 use tokio::time::Instant;
 
 use crate::browse::{Kept, Retained};
@@ -16,7 +16,7 @@ pub(crate) struct Route {
     /// Sorted by id, so that locks are always taken in one order.
     pub(crate) groups: Box<[Arc<Group>]>,
     pub(crate) retained: Option<Arc<Retained>>,
-    names: Arc<[Name]>,
+    names: Groups,
 }
 
 /// Who offers a message, and when it is due.
@@ -91,7 +91,7 @@ impl Route {
     #[inline]
     pub(crate) fn receipt(&self) -> Receipt {
         Receipt {
-            groups: Some(Arc::clone(&self.names)),
+            groups: self.names.clone(),
             position: None,
         }
     }

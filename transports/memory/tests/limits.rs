@@ -10,9 +10,9 @@ use bytes::Bytes;
 use support::*;
 use tidings_memory::{Memory, MemoryConfig};
 use tidings_transport::{
-    Carried, Encode, EncodeError, Encoded, Envelope, ErrorKind, EventId, HeaderError, Headers,
-    Local, Message, Name, Origin, Payload, PublishError, Reason, Topology, Transport, TryPublish,
-    field,
+    Carried, Encode, EncodeError, Encoded, Encoder, Envelope, ErrorKind, EventId, HeaderError,
+    Headers, Local, Message, Name, Origin, Payload, PublishError, Reason, Topology, Transport,
+    TryPublish, field,
 };
 
 async fn refused(memory: &Memory, message: Message) -> PublishError {
@@ -185,7 +185,7 @@ fn local(value: u64) -> Message {
         envelope: Carried::Local(envelope),
         payload: Payload::Local(Local {
             value: Arc::new(value),
-            encoder: Arc::new(Decimal),
+            encoder: Encoder::new(Decimal),
         }),
         ..message("t", Some("k"), 0)
     }

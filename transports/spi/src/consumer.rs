@@ -94,10 +94,10 @@ pub struct Origination {
 pub trait Settle: Send + Sync + 'static {
     /// The message reached its final state (D2). Never blocks; the transport commits in its own
     /// rhythm. Called at most once per index. A late call has no effect and is counted (D4, D5).
-    fn ack(&self, index: u32);
+    fn ack(&self, index: u64);
 
     /// The message is given back unchanged and will come again. As [`ack`](Self::ack) otherwise.
-    fn release(&self, index: u32, message: Inbound);
+    fn release(&self, index: u64, message: Inbound);
 
     /// Fires when the assignment of these messages is lost, before the transport waits for them.
     fn revoked(&self) -> &CancellationToken;
@@ -108,12 +108,12 @@ pub struct Received {
     message: Option<Inbound>,
     // `None` once it is settled.
     settle: Option<Arc<dyn Settle>>,
-    index: u32,
+    index: u64,
 }
 
 impl Received {
     /// A message of a batch, for transports: `settle` will be told its `index`.
-    pub fn new(message: Inbound, settle: Arc<dyn Settle>, index: u32) -> Self {
+    pub fn new(message: Inbound, settle: Arc<dyn Settle>, index: u64) -> Self {
         Self {
             message: Some(message),
             settle: Some(settle),
@@ -121,12 +121,36 @@ impl Received {
         }
     }
 
+    /// A message in a transport's own queue, in the form in which it is handed over: to move it
+    /// about costs more than the rest of a publish. Dropping it tells nobody.
+    #[doc(hidden)]
+    pub fn queued(message: Inbound, index: u64) -> Self {
+        Self {
+            message: Some(message),
+            settle: None,
+            index,
+        }
+    }
+
+    /// The index under which it will be settled.
+    #[doc(hidden)]
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// Hands over what was [`queued`](Self::queued): from now on it must be settled.
+    #[doc(hidden)]
+    #[inline]
+    pub fn hand_over(&mut self, settle: Arc<dyn Settle>) {
+        self.settle = Some(settle);
+    }
+
     /// The message reached its final state (D2).
     pub fn ack(mut self) {
         self.ack_in_place();
     }
 
-    /// [`ack`](Self::ack) for who cannot give it away: a message is some 400 bytes to move. It can
+    /// [`ack`](Self::ack) for who cannot give it away: a message is some 200 bytes to move. It can
     /// be read until it is dropped.
     #[doc(hidden)]
     #[inline]
@@ -135,6 +159,25 @@ impl Received {
         if let Some(settle) = self.settle.take() {
             settle.ack(self.index);
         }
+    }
+
+    /// Moves it out of its place in a batch; what is left there is settled and empty.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        Self {
+            message: self.message.take(),
+            settle: self.settle.take(),
+            index: self.index,
+        }
+    }
+
+    /// [`ack`](Self::ack), then drops the message, in its place in a batch.
+    #[doc(hidden)]
+    #[inline]
+    pub fn finish(&mut self) {
+        self.ack_in_place();
+        self.message = None;
     }
 
     /// Gives the message back, unchanged; it will come again.
@@ -162,12 +205,18 @@ impl Deref for Received {
     }
 }
 
+#[cold]
+#[inline(never)]
+fn unsettled(message: Option<Inbound>, settle: &dyn Settle, index: u64) {
+    if let Some(message) = message {
+        settle.release(index, message);
+    }
+}
+
 impl Drop for Received {
     fn drop(&mut self) {
-        if let Some(settle) = self.settle.take()
-            && let Some(message) = self.message.take()
-        {
-            settle.release(self.index, message);
+        if let Some(settle) = self.settle.take() {
+            unsettled(self.message.take(), &*settle, self.index);
         }
     }
 }

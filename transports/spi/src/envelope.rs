@@ -38,7 +38,7 @@ pub mod field {
 const JSON: &str = "application/json";
 
 /// What an event says about itself, beside its data: a CloudEvents envelope, typed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Envelope {
     /// Made with the event, never changed (P4).
     pub id: EventId,
@@ -48,9 +48,17 @@ pub struct Envelope {
     pub version: u32,
     /// The service that made the event.
     pub source: Name,
+    /// How many handlers in a row led here; bounds loops.
+    pub hops: u16,
+    attributes: Option<Box<Attributes>>,
+}
+
+/// What an envelope says beyond what every event says. Apart, because envelopes are moved about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attributes {
     /// When it happened. `None` stands for the time that a UUIDv7 id carries.
     pub time: Option<Timestamp>,
-    /// The media type of the encoded data.
+    /// The media type of the encoded data; JSON unless it is set.
     pub content_type: Name,
     /// Shared by everything that one cause set off. `None` stands for the event's own id.
     pub correlation: Option<EventId>,
@@ -58,8 +66,16 @@ pub struct Envelope {
     pub causation: Option<EventId>,
     /// The trace this event belongs to. `None` stands for the one derived from the id.
     pub trace: Option<TraceContext>,
-    /// How many handlers in a row led here; bounds loops.
-    pub hops: u16,
+}
+
+impl Attributes {
+    const NONE: Self = Self {
+        time: None,
+        content_type: Name::from_static(JSON),
+        correlation: None,
+        causation: None,
+        trace: None,
+    };
 }
 
 impl Envelope {
@@ -70,29 +86,39 @@ impl Envelope {
             name,
             version,
             source,
-            time: None,
-            content_type: Name::from_static(JSON),
-            correlation: None,
-            causation: None,
-            trace: None,
             hops: 0,
+            attributes: None,
         }
+    }
+
+    /// What else it says.
+    pub fn attributes(&self) -> &Attributes {
+        self.attributes
+            .as_deref()
+            .unwrap_or(const { &Attributes::NONE })
+    }
+
+    /// What else it says, to be changed.
+    pub fn attributes_mut(&mut self) -> &mut Attributes {
+        self.attributes
+            .get_or_insert_with(|| Box::new(Attributes::NONE))
     }
 
     /// When it happened, if that is known.
     pub fn time(&self) -> Option<Timestamp> {
-        self.time.or_else(|| self.id.time())
+        self.attributes().time.or_else(|| self.id.time())
     }
 
     /// The correlation id: the event's own id where none was set.
     pub fn correlation(&self) -> &EventId {
-        self.correlation.as_ref().unwrap_or(&self.id)
+        self.attributes().correlation.as_ref().unwrap_or(&self.id)
     }
 
     /// The trace: the one derived from the id where none was set; `None` only for an opaque id
     /// without one.
     pub fn trace(&self) -> Option<TraceContext> {
-        self.trace.clone().or_else(|| self.id.derived_trace())
+        let trace = self.attributes().trace.clone();
+        trace.or_else(|| self.id.derived_trace())
     }
 
     /// The raw fields of CloudEvents binary mode, without a transport's prefix.
@@ -104,12 +130,15 @@ impl Envelope {
         put(field::TYPE, self.name.to_bytes());
         put(field::VERSION, self.version.to_string().into());
         put(field::SOURCE, self.source.to_bytes());
-        put(field::CONTENT_TYPE, self.content_type.to_bytes());
+        put(
+            field::CONTENT_TYPE,
+            self.attributes().content_type.to_bytes(),
+        );
         put(field::CORRELATION, self.correlation().to_string().into());
         if let Some(time) = self.time() {
             put(field::TIME, time.to_string().into());
         }
-        if let Some(causation) = &self.causation {
+        if let Some(causation) = &self.attributes().causation {
             put(field::CAUSATION, causation.to_string().into());
         }
         if let Some(trace) = self.trace() {
@@ -144,25 +173,30 @@ impl Envelope {
         let version = Self::parse_version(text(field::VERSION, raw.version.unwrap_or(b"1"))?)?;
         let mut envelope = Self::new(id, name, version, source);
         if let Some(time) = raw.time {
-            envelope.time = Some(match Timestamp::common(time) {
+            envelope.attributes_mut().time = Some(match Timestamp::common(time) {
                 Some(time) => time,
                 None => text(field::TIME, time)?.parse()?,
             });
         }
         if let Some(other) = raw.content_type.filter(|it| *it != JSON.as_bytes()) {
-            envelope.content_type = Name::from(text(field::CONTENT_TYPE, other)?);
+            let other = Name::from(text(field::CONTENT_TYPE, other)?);
+            envelope.attributes_mut().content_type = other;
         }
         // On the wire an event that nothing caused correlates with itself.
         if let Some(other) = raw.correlation.filter(|_| raw.correlation != given) {
             let other = event_id(field::CORRELATION, other)?;
-            envelope.correlation = Some(other).filter(|other| *other != envelope.id);
+            if other != envelope.id {
+                envelope.attributes_mut().correlation = Some(other);
+            }
         }
         if let Some(causation) = raw.causation {
-            envelope.causation = Some(event_id(field::CAUSATION, causation)?);
+            envelope.attributes_mut().causation = Some(event_id(field::CAUSATION, causation)?);
         }
         if let Some(parent) = raw.traceparent {
             let state = raw.tracestate.and_then(|state| str::from_utf8(state).ok());
-            envelope.trace = TraceContext::read(parent, state);
+            if let Some(trace) = TraceContext::read(parent, state) {
+                envelope.attributes_mut().trace = Some(trace);
+            }
         }
         if let Some(hops) = raw.hops {
             let hops = text(field::HOPS, hops)?;
@@ -186,6 +220,24 @@ impl Envelope {
         })
     }
 }
+
+impl PartialEq for Envelope {
+    fn eq(&self, other: &Self) -> bool {
+        let all = |it: &Self| {
+            (
+                it.id.clone(),
+                it.name.clone(),
+                it.version,
+                it.source.clone(),
+            )
+        };
+        all(self) == all(other)
+            && self.hops == other.hops
+            && self.attributes() == other.attributes()
+    }
+}
+
+impl Eq for Envelope {}
 
 /// The values an envelope is read from, each the first of its name.
 #[derive(Default)]

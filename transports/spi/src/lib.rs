@@ -16,12 +16,13 @@ mod transport;
 
 pub use capability::{Capabilities, Capability};
 pub use consumer::{Consumer, Inbound, Origination, Position, Received, Revoked, Settle, Signal};
-pub use envelope::{Carried, Envelope, field};
+pub use envelope::{Attributes, Carried, Envelope, field};
 pub use error::{EncodeError, ErrorKind, HeaderError, Malformed, PatternError};
 pub use error::{PublishError, Reason, TransportError};
 pub use header::Headers;
 pub use id::EventId;
-pub use message::{Encode, Encoded, Local, Message, Origin, Payload, Receipt, TryPublish, Wire};
+pub use message::{Encode, Encoded, Encoder, Groups, Local, Message, Origin, Payload, Receipt};
+pub use message::{TryPublish, Wire};
 pub use name::Name;
 pub use shadow::{BoxFuture, DynBrowser, DynConsumer, DynTransport};
 pub use time::Timestamp;

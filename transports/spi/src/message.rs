@@ -83,12 +83,53 @@ pub struct Local {
     /// The event.
     pub value: Arc<dyn Any + Send + Sync>,
     /// Turns it into bytes.
-    pub encoder: Arc<dyn Encode>,
+    pub encoder: Encoder,
 }
 
 impl fmt::Debug for Local {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Local").finish_non_exhaustive()
+    }
+}
+
+/// An [`Encode`], cheap to clone: one that is a constant of the program costs no reference count,
+/// which all publishers of a type would share.
+#[derive(Clone)]
+pub struct Encoder(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    Static(&'static dyn Encode),
+    // One word, as in `Name`.
+    Shared(Arc<Box<dyn Encode>>),
+}
+
+impl Encoder {
+    /// A constant of the program.
+    pub const fn from_static(encode: &'static dyn Encode) -> Self {
+        Self(Repr::Static(encode))
+    }
+
+    /// One that was made at run time.
+    pub fn new(encode: impl Encode) -> Self {
+        Self(Repr::Shared(Arc::new(Box::new(encode))))
+    }
+}
+
+impl fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoder").finish_non_exhaustive()
+    }
+}
+
+impl std::ops::Deref for Encoder {
+    type Target = dyn Encode;
+
+    fn deref(&self) -> &dyn Encode {
+        match &self.0 {
+            Repr::Static(encode) => *encode,
+            Repr::Shared(encode) => &***encode,
+        }
     }
 }
 
@@ -128,8 +169,8 @@ pub struct Origin {
 /// What a successful publish achieved (P2).
 #[derive(Clone, Debug, Default)]
 pub struct Receipt {
-    /// In memory, the groups that hold the event now; `None` where the transport cannot know.
-    pub groups: Option<Arc<[Name]>>,
+    /// The groups that hold the event now.
+    pub groups: Groups,
     /// Where the broker put it.
     pub position: Option<Position>,
 }
@@ -143,4 +184,38 @@ pub enum TryPublish {
     Wait(Message),
     /// Not published, and waiting would not help; the message is handed back.
     Refused(PublishError, Message),
+}
+
+/// The groups that got a message.
+#[derive(Clone, Debug, Default)]
+pub enum Groups {
+    /// The transport cannot know, as no broker can.
+    #[default]
+    Unknown,
+    /// One, as is usual: its name is cheaper to hand on than a list.
+    One(Name),
+    /// Any number.
+    Several(Arc<[Name]>),
+}
+
+impl Groups {
+    /// Their names, where they are known.
+    pub fn names(&self) -> Option<&[Name]> {
+        match self {
+            Self::Unknown => None,
+            Self::One(name) => Some(std::slice::from_ref(name)),
+            Self::Several(names) => Some(names),
+        }
+    }
+}
+
+/// Of known names.
+impl FromIterator<Name> for Groups {
+    fn from_iter<I: IntoIterator<Item = Name>>(names: I) -> Self {
+        let names: Arc<[Name]> = names.into_iter().collect();
+        match &*names {
+            [name] => Self::One(name.clone()),
+            _ => Self::Several(names),
+        }
+    }
 }

@@ -21,7 +21,8 @@ pub struct Name(Repr);
 #[derive(Clone)]
 enum Repr {
     Static(&'static str),
-    Shared(Arc<str>),
+    // One word, so that a name is two: every event carries several.
+    Shared(Arc<Box<str>>),
 }
 
 impl Name {
@@ -50,7 +51,7 @@ impl Name {
 
 impl<T: AsRef<str>> From<T> for Name {
     fn from(text: T) -> Self {
-        Self(Repr::Shared(text.as_ref().into()))
+        Self(Repr::Shared(Arc::new(text.as_ref().into())))
     }
 }
 

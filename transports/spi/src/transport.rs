@@ -98,25 +98,24 @@ pub trait Transport: Send + Sync + 'static {
 }
 
 /// Whether anybody would get what is published to a topic, cheap enough to ask at each emit.
-#[derive(Clone, Debug, Default)]
-pub struct Interest(Option<Arc<AtomicUsize>>);
+#[derive(Clone, Debug)]
+pub struct Interest(Arc<AtomicUsize>);
 
 impl Interest {
     /// The transport cannot know: publish.
     pub fn unknown() -> Self {
-        Self(None)
+        Self(Arc::new(AtomicUsize::new(1)))
     }
 
     /// The number of groups attached now, kept up to date by the transport.
     pub fn counted(groups: Arc<AtomicUsize>) -> Self {
-        Self(Some(groups))
+        Self(groups)
     }
 
     /// Whether it is certain that no group would get it.
     #[inline]
     pub fn is_none(&self) -> bool {
-        let groups = self.0.as_ref();
-        groups.is_some_and(|groups| groups.load(Ordering::Acquire) == 0)
+        self.0.load(Ordering::Acquire) == 0
     }
 }
 

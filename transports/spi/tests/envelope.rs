@@ -13,10 +13,10 @@ fn envelope() -> Envelope {
         2,
         Name::from_static("order-service"),
     );
-    envelope.time = Some(Timestamp::from_micros(1_773_152_580_000_000));
-    envelope.correlation = Some(EventId::from("cor_1"));
-    envelope.causation = Some(EventId::from("evt_0"));
-    envelope.trace = Some(TraceContext::random());
+    envelope.attributes_mut().time = Some(Timestamp::from_micros(1_773_152_580_000_000));
+    envelope.attributes_mut().correlation = Some(EventId::from("cor_1"));
+    envelope.attributes_mut().causation = Some(EventId::from("evt_0"));
+    envelope.attributes_mut().trace = Some(TraceContext::random());
     envelope.hops = 3;
     envelope
 }
@@ -51,10 +51,10 @@ fn what_stands_for_something_else_is_written_out_and_stays_equal_in_meaning() {
         "the event's own id"
     );
     let read = parsed(&fields);
-    assert_eq!(read.correlation, None);
+    assert_eq!(read.attributes().correlation, None);
     assert_eq!(read.time(), envelope.time());
     assert_eq!(read.trace(), envelope.trace());
-    assert!(read.trace.is_some());
+    assert!(read.attributes().trace.is_some());
 }
 
 #[test]
@@ -80,11 +80,16 @@ fn what_is_missing_has_a_default() {
         .into_iter()
         .collect();
     let read = parsed(&fields);
+    let attributes = read.attributes().clone();
     assert_eq!((read.id, read.version), (EventId::from("fallback"), 1));
     assert_eq!((read.source, read.hops), (Name::from_static(""), 0));
-    assert_eq!(read.content_type, "application/json");
+    assert_eq!(attributes.content_type, "application/json");
     assert_eq!(
-        (read.time, read.correlation, read.causation),
+        (
+            attributes.time,
+            attributes.correlation,
+            attributes.causation
+        ),
         (None, None, None)
     );
 }
@@ -100,7 +105,10 @@ fn an_empty_id_is_a_missing_one() {
 fn another_content_type_is_kept() {
     let mut fields = envelope().to_fields();
     fields.set(field::CONTENT_TYPE, "application/avro");
-    assert_eq!(parsed(&fields).content_type, "application/avro");
+    assert_eq!(
+        parsed(&fields).attributes().content_type,
+        "application/avro"
+    );
 }
 
 #[test]
@@ -164,11 +172,12 @@ fn a_malformed_trace_is_ignored() {
     for value in [&b"00-zz-00-01"[..], b"\xff", b""] {
         let mut fields = envelope().to_fields();
         fields.set(field::TRACEPARENT, Bytes::from_static(value));
-        assert_eq!(parsed(&fields).trace, None);
+        assert_eq!(parsed(&fields).attributes().trace, None);
     }
     let mut fields = envelope().to_fields();
     fields.set(field::TRACESTATE, Bytes::from_static(b"\xff"));
-    let trace = parsed(&fields).trace.expect("well formed");
+    let read = parsed(&fields);
+    let trace = read.attributes().trace.as_ref().expect("well formed");
     assert_eq!(trace.tracestate(), None);
 }
 

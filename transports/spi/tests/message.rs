@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tidings_transport::{
-    Capabilities, Capability, Carried, Encode, EncodeError, Encoded, Envelope, ErrorKind, EventId,
-    HeaderError, Headers, Health, Inbound, Interest, Local, Message, Name, Origination, Payload,
-    PublishError, Reason, Received, Settle, TransportError,
+    Capabilities, Capability, Carried, Encode, EncodeError, Encoded, Encoder, Envelope, ErrorKind,
+    EventId, HeaderError, Headers, Health, Inbound, Interest, Local, Message, Name, Origination,
+    Payload, PublishError, Reason, Received, Settle, TransportError,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -127,7 +127,7 @@ fn message(payload: Payload, envelope: Carried) -> Message {
 fn a_local_value_is_encoded_for_the_wire_and_bytes_pass() {
     let envelope = || Envelope::new(EventId::from("e"), "a".into(), 1, "s".into());
     let local = |value: Arc<dyn Any + Send + Sync>| {
-        let encoder = Arc::new(Text);
+        let encoder = Encoder::new(Text);
         Payload::Local(Local { value, encoder })
     };
     let wire = message(local(Arc::new("body")), Carried::Local(envelope())).into_wire();
@@ -149,14 +149,14 @@ fn a_local_value_is_encoded_for_the_wire_and_bytes_pass() {
 }
 
 #[derive(Default)]
-struct Log(Mutex<Vec<(&'static str, u32)>>, CancellationToken);
+struct Log(Mutex<Vec<(&'static str, u64)>>, CancellationToken);
 
 impl Settle for Log {
-    fn ack(&self, index: u32) {
+    fn ack(&self, index: u64) {
         self.0.lock().expect("not poisoned").push(("ack", index));
     }
 
-    fn release(&self, index: u32, message: Inbound) {
+    fn release(&self, index: u64, message: Inbound) {
         assert_eq!(message.topic, "orders", "given back unchanged");
         self.0
             .lock()
@@ -212,7 +212,7 @@ fn a_message_whose_drop_panics_is_settled_all_the_same() {
         headers: Headers::new(),
         payload: Payload::Local(Local {
             value: Arc::new(Loud),
-            encoder: Arc::new(Text),
+            encoder: Encoder::new(Text),
         }),
         origination: Origination::default(),
     };

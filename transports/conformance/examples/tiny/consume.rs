@@ -115,7 +115,7 @@ struct Batch {
 }
 
 impl Batch {
-    fn settled(&self, back: Option<(u32, Inbound)>) {
+    fn settled(&self, back: Option<(u64, Inbound)>) {
         if let Some(queue) = self.shared.state().groups.get_mut(&self.group) {
             queue.held -= 1;
             match back {
@@ -131,11 +131,11 @@ impl Batch {
 }
 
 impl Settle for Batch {
-    fn ack(&self, _index: u32) {
+    fn ack(&self, _index: u64) {
         self.settled(None);
     }
 
-    fn release(&self, index: u32, message: Inbound) {
+    fn release(&self, index: u64, message: Inbound) {
         self.settled(Some((index, message)));
     }
 

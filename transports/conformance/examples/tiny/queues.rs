@@ -149,7 +149,7 @@ impl Shared {
         drop(state);
         self.changed.notify_waiters();
         Some(Ok(Receipt {
-            groups: Some(names),
+            groups: names.iter().cloned().collect(),
             position: None,
         }))
     }

@@ -209,7 +209,7 @@ async fn interest_never_denies_a_group(scene: Scene) -> Verdict {
     // A broker's group outlives this process; where nobody is left, nobody may be claimed.
     if after.is_none() {
         let published = link.publish(post(&topic, Some("k"), 1)).await?;
-        let claimed = published.groups.unwrap_or_default();
+        let claimed = published.groups.names().unwrap_or_default();
         ensure!(
             claimed.is_empty(),
             "nobody is interested, yet the receipt names {claimed:?}"

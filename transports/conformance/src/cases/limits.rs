@@ -114,10 +114,10 @@ async fn envelope_arrives_unchanged(scene: Scene) -> Verdict {
     if let Carried::Local(envelope) = &mut full.envelope {
         envelope.id = EventId::from("evt_01HZ9K2M3X é");
         envelope.version = 3;
-        envelope.content_type = Name::from_static("application/octet-stream");
-        envelope.correlation = Some(EventId::from("cor 1"));
-        envelope.causation = Some(EventId::from("evt_0"));
-        envelope.trace = TraceContext::new(1 << 100, 42, 1);
+        envelope.attributes_mut().content_type = Name::from_static("application/octet-stream");
+        envelope.attributes_mut().correlation = Some(EventId::from("cor 1"));
+        envelope.attributes_mut().causation = Some(EventId::from("evt_0"));
+        envelope.attributes_mut().trace = TraceContext::new(1 << 100, 42, 1);
         envelope.hops = 7;
     }
     let mut raw = full.clone();

@@ -105,17 +105,16 @@ fn judge(
     groups: &[Name],
 ) -> Verdict {
     match published {
-        Ok(Receipt {
-            groups: Some(claimed),
-            ..
-        }) => ensure!(
-            *claimed == *groups,
-            "message {seq} reached {groups:?}, its receipt says {claimed:?}"
-        ),
-        Ok(_) => ensure!(
-            !groups.is_empty() || scene.has(Capability::Retains),
-            "message {seq} is Ok with no word that no group got it, and it is not retained"
-        ),
+        Ok(receipt) => match receipt.groups.names() {
+            Some(claimed) => ensure!(
+                *claimed == *groups,
+                "message {seq} reached {groups:?}, its receipt says {claimed:?}"
+            ),
+            None => ensure!(
+                !groups.is_empty() || scene.has(Capability::Retains),
+                "message {seq} is Ok with no word that no group got it, and it is not retained"
+            ),
+        },
         Err(error) => ensure!(
             groups.is_empty()
                 && !error.is_unknown()

@@ -13,7 +13,7 @@ pub(crate) fn post(topic: &Name, key: Option<&str>, seq: usize) -> Message {
         1,
         Name::from_static("conformance"),
     );
-    envelope.time = Some(Timestamp::from_micros(1_773_152_580_000_000));
+    envelope.attributes_mut().time = Some(Timestamp::from_micros(1_773_152_580_000_000));
     Message {
         topic: topic.clone(),
         key: key.map(|key| Bytes::copy_from_slice(key.as_bytes())),

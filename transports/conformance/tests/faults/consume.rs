@@ -116,13 +116,13 @@ impl<P> Proxy<P> {
 }
 
 impl<P: Plant> Settle for Proxy<P> {
-    fn ack(&self, _index: u32) {
+    fn ack(&self, _index: u64) {
         if let Some(received) = self.take() {
             self.plant.ack(received);
         }
     }
 
-    fn release(&self, _index: u32, _message: Inbound) {
+    fn release(&self, _index: u64, _message: Inbound) {
         if let Some(received) = self.take() {
             self.plant.release(received);
         }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tidings_memory::Memory;
 use tidings_transport::{
-    BoxFuture, CloseReport, GroupTopology, Health, Interest, Lag, Message, Name, Origin, Payload,
-    PublishError, Receipt, Transport, TransportError, TryPublish,
+    BoxFuture, CloseReport, GroupTopology, Groups, Health, Interest, Lag, Message, Name, Origin,
+    Payload, PublishError, Receipt, Transport, TransportError, TryPublish,
 };
 
 use super::Plant;
@@ -78,12 +78,8 @@ impl Plant for LiesInItsReceipt {
     ) -> Published<'a> {
         Box::pin(async move {
             let mut receipt = memory.publish(message, origin).await?;
-            if receipt
-                .groups
-                .as_ref()
-                .is_some_and(|groups| groups.is_empty())
-            {
-                receipt.groups = Some(Arc::from([Name::from_static("somebody")]));
+            if receipt.groups.names().is_some_and(<[_]>::is_empty) {
+                receipt.groups = Groups::One(Name::from_static("somebody"));
             }
             Ok(receipt)
         })
@@ -104,7 +100,7 @@ impl Plant for HidesTheUnroutable {
         Box::pin(async move {
             let receipt = memory.publish(message, origin).await?;
             Ok(Receipt {
-                groups: None,
+                groups: Groups::Unknown,
                 ..receipt
             })
         })

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
-use tidings_transport::Message;
+use tidings_transport::Inbound;
 
 /// Which member holds which lane (topic and key), while several members share an ordered group.
 ///
@@ -24,7 +24,7 @@ struct Hold {
 impl Lanes {
     /// Whether a member may take a message. `others_untracked`: other members hold messages that
     /// were handed out before lanes were followed, of keys nobody knows.
-    pub(crate) fn allows(&self, seat: u64, message: &Message, others_untracked: bool) -> bool {
+    pub(crate) fn allows(&self, seat: u64, message: &Inbound, others_untracked: bool) -> bool {
         let Some(lane) = self.lane(message) else {
             return true;
         };
@@ -35,7 +35,7 @@ impl Lanes {
     }
 
     /// A member takes a message.
-    pub(crate) fn hold(&mut self, seat: u64, position: u64, message: &Message) {
+    pub(crate) fn hold(&mut self, seat: u64, position: u64, message: &Inbound) {
         let lane = self.lane(message);
         self.by_position.insert(position, lane);
         if let Some(lane) = lane {
@@ -62,7 +62,7 @@ impl Lanes {
         true
     }
 
-    fn lane(&self, message: &Message) -> Option<u64> {
+    fn lane(&self, message: &Inbound) -> Option<u64> {
         let key = message.key.as_ref()?;
         Some(self.hasher.hash_one((&*message.topic, key)))
     }

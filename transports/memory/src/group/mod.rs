@@ -13,10 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
-use tidings_transport::{Inbound, Message, Mode, Name};
+use tidings_transport::{Inbound, Mode, Name};
 
 pub(crate) use ready::{Ready, inbound};
-pub(crate) use state::{Admission, State, Taken};
+pub(crate) use state::{Abandoned, Admission, State, Taken};
 pub(crate) use tally::Tally;
 
 use crate::store::Counters;
@@ -204,8 +204,8 @@ impl Group {
         self.lock().lag()
     }
 
-    fn count_dropped(&self, left: Vec<Message>) {
-        if left.is_empty() {
+    fn count_dropped(&self, left: Abandoned) {
+        if left.len() == 0 {
             return;
         }
         self.counters

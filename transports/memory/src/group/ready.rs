@@ -1,53 +1,39 @@
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use tidings_transport::{Inbound, Message, Origination};
+use tidings_transport::{Inbound, Message, Origination, Received, Settle};
 
 /// Messages that may be taken, sorted by position, so that what comes back finds its old place.
 ///
-/// Messages and their tags lie apart: a message goes in by one copy of its bytes, which are some
-/// 400 and are what a publish spends most of its time on.
+/// A message goes in by one copy of its some 200 bytes, which is what a publish spends much of its
+/// time on, and stays where it lies: whole queues are handed over. So it already has the form in
+/// which a consumer gets it; the index to settle it by is its position in the order of the group.
 #[derive(Default)]
-pub(crate) struct Ready {
-    messages: VecDeque<Message>,
-    tags: VecDeque<Tag>,
-}
-
-/// Which message it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tag {
-    /// Its place in the order of the group.
-    pub(crate) position: u64,
-    /// How many deliveries began.
-    pub(crate) attempt: u32,
-}
+pub(crate) struct Ready(VecDeque<Received>);
 
 impl Ready {
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.tags.len()
+        self.0.len()
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.tags.is_empty()
+        self.0.is_empty()
     }
 
     /// Appends a message that is new to the group.
     #[inline(always)]
     pub(crate) fn push(&mut self, position: u64, message: Message) {
-        self.tags.push_back(Tag {
-            position,
-            attempt: 1,
-        });
-        self.messages.push_back(message);
+        self.0
+            .push_back(Received::queued(inbound(message, 1), position));
     }
 
     /// Puts a message that was given back in its old place, for its next attempt.
-    pub(crate) fn put_back(&mut self, position: u64, message: Inbound) {
-        let attempt = message.origination.attempt.saturating_add(1);
-        let place = self.tags.partition_point(|tag| tag.position < position);
-        self.tags.insert(place, Tag { position, attempt });
-        self.messages.insert(place, outbound(message));
+    pub(crate) fn put_back(&mut self, position: u64, mut message: Inbound) {
+        message.origination.attempt = message.origination.attempt.saturating_add(1);
+        let place = self.0.partition_point(|other| other.index() < position);
+        self.0.insert(place, Received::queued(message, position));
     }
 
     /// Moves the first `count` messages to the end of `out`.
@@ -55,10 +41,7 @@ impl Ready {
         if count >= self.len() && out.is_empty() {
             std::mem::swap(self, out);
         } else {
-            out.tags
-                .extend(self.tags.drain(..count.min(self.tags.len())));
-            out.messages
-                .extend(self.messages.drain(..count.min(self.messages.len())));
+            out.0.extend(self.0.drain(..count.min(self.0.len())));
         }
     }
 
@@ -69,24 +52,27 @@ impl Ready {
         }
         for (taken, place) in picked.iter().enumerate() {
             // Each removal moved the later ones up by one.
-            if let (Some(tag), Some(message)) = (
-                self.tags.remove(place - taken),
-                self.messages.remove(place - taken),
-            ) {
-                out.tags.push_back(tag);
-                out.messages.push_back(message);
-            }
+            out.0.extend(self.0.remove(place - taken));
         }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Tag, &Message)> {
-        self.tags.iter().copied().zip(&self.messages)
+    /// Positions and messages, first to last.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Inbound)> {
+        self.0.iter().map(|message| (message.index(), &**message))
     }
 
-    /// Removes and returns all, first to last.
+    /// Hands all over, to the end of `batch`.
     #[inline]
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (Tag, Message)> {
-        self.tags.drain(..).zip(self.messages.drain(..))
+    pub(crate) fn hand_over(&mut self, batch: &mut Vec<Received>, settle: &Arc<dyn Settle>) {
+        for message in &mut self.0 {
+            message.hand_over(Arc::clone(settle));
+        }
+        if batch.is_empty() {
+            let empty = VecDeque::from(std::mem::take(batch));
+            *batch = Vec::from(std::mem::replace(&mut self.0, empty));
+        } else {
+            batch.extend(self.0.drain(..));
+        }
     }
 }
 
@@ -107,22 +93,11 @@ pub(crate) fn inbound(message: Message, attempt: u32) -> Inbound {
     }
 }
 
-fn outbound(message: Inbound) -> Message {
-    Message {
-        topic: message.topic,
-        key: message.key,
-        envelope: message.envelope,
-        headers: message.headers,
-        payload: message.payload,
-        delay: None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tidings_transport::{Carried, Headers, Message, Name, Payload};
 
-    use super::{Ready, inbound};
+    use super::Ready;
 
     fn message(number: u64) -> Message {
         Message {
@@ -141,28 +116,29 @@ mod tests {
         ready
     }
 
-    /// Positions, after checking that each message still belongs to its tag.
+    /// Positions, after checking that each belongs to its message.
     fn positions(ready: &mut Ready) -> Vec<u64> {
-        ready
-            .drain()
-            .map(|(tag, message)| {
-                assert_eq!(message.topic, *tag.position.to_string());
-                tag.position
+        let positions = ready
+            .iter()
+            .map(|(position, message)| {
+                assert_eq!(message.topic, *position.to_string());
+                position
             })
-            .collect()
+            .collect();
+        *ready = Ready::default();
+        positions
     }
 
     #[test]
     fn what_comes_back_finds_its_place() {
         let (mut ready, mut out) = (filled(6), Ready::default());
         ready.move_front(4, &mut out);
-        for (tag, message) in out.drain().collect::<Vec<_>>().into_iter().rev().skip(1) {
-            ready.put_back(tag.position, inbound(message, tag.attempt));
+        let taken: Vec<_> = out.iter().map(|(at, it)| (at, it.clone())).collect();
+        for (position, message) in taken.into_iter().rev().skip(1) {
+            ready.put_back(position, message);
         }
-        assert_eq!(
-            ready.iter().map(|(tag, _)| tag.attempt).collect::<Vec<_>>(),
-            [2, 2, 2, 1, 1]
-        );
+        let attempts = ready.iter().map(|(_, message)| message.origination.attempt);
+        assert_eq!(attempts.collect::<Vec<_>>(), [2, 2, 2, 1, 1]);
         assert_eq!(positions(&mut ready), [0, 1, 2, 4, 5]);
     }
 

@@ -32,6 +32,19 @@ pub(crate) struct State {
     removed: bool,
 }
 
+/// What a removed group left, to be dropped outside of its lock.
+#[derive(Default)]
+pub(crate) struct Abandoned {
+    ready: Ready,
+    delayed: BTreeMap<(Instant, u64), Message>,
+}
+
+impl Abandoned {
+    pub(crate) fn len(&self) -> usize {
+        self.ready.len() + self.delayed.len()
+    }
+}
+
 /// A member, until it left and all its messages are settled.
 struct Seat {
     tally: Arc<Tally>,
@@ -133,16 +146,14 @@ impl State {
     }
 
     /// What nobody will ever take.
-    pub(crate) fn abandoned(&mut self) -> Vec<Message> {
+    pub(crate) fn abandoned(&mut self) -> Abandoned {
         if !self.removed || self.seats.iter().any(|seat| !seat.tally.is_gone()) {
-            return Vec::new();
+            return Abandoned::default();
         }
-        let delayed = std::mem::take(&mut self.delayed).into_values();
-        self.ready
-            .drain()
-            .map(|(_, message)| message)
-            .chain(delayed)
-            .collect()
+        Abandoned {
+            ready: std::mem::take(&mut self.ready),
+            delayed: std::mem::take(&mut self.delayed),
+        }
     }
 
     pub(crate) fn take(&mut self, tally: &Tally, limit: usize, out: &mut Ready) -> Taken {
@@ -262,12 +273,12 @@ impl State {
             .iter()
             .any(|other| other.tally.seat != seat && other.tally.unsettled() > other.followed);
         let mut picked = Vec::new();
-        for (index, (tag, message)) in self.ready.iter().enumerate() {
+        for (index, (position, message)) in self.ready.iter().enumerate() {
             if picked.len() == limit {
                 break;
             }
             if lanes.allows(seat, message, others_untracked) {
-                lanes.hold(seat, tag.position, message);
+                lanes.hold(seat, position, message);
                 picked.push(index);
             }
         }
