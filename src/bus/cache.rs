@@ -3,14 +3,13 @@
 
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use super::slot::{Slot, Snapshot};
 use crate::Event;
 
 /// A place for a slot and its newest snapshot. `#[derive(Event)]` gives every type without
-/// parameters one per thread, for the first bus that asks; all else shares [`OTHERS`].
+/// parameters one per thread, for the bus that asked last; all else shares [`OTHERS`].
 ///
 /// What is in use is taken out: a counted borrow would let each emit wait for the last one's count.
 #[doc(hidden)]
@@ -70,31 +69,18 @@ impl<E: Event> Cache<E> {
         }
     }
 
-    /// Runs `f` with the newest snapshot; `find` finds the slot where this place holds none of the
-    /// bus. What runs in there and comes back here finds the place empty, and fills it.
+    /// Runs `f` with the newest snapshot; `find` finds the slot where this place is empty. What runs
+    /// in there and comes back here finds the place empty, and fills it.
     pub(crate) fn with<R>(
         &self,
         bus: u64,
         find: impl FnOnce() -> Arc<Slot<E>>,
         f: impl FnOnce(&CachedSlot<E>) -> R,
     ) -> R {
-        let cached = match self.0.take() {
-            Some(cached) if cached.is_of(bus) && !cached.snapshot.is_stale() => cached,
-            stale => renewed(bus, stale, find),
-        };
+        let cached = fresh(bus, self.0.take(), find);
         let done = f(&cached);
         self.put(cached);
         done
-    }
-
-    /// Whether another bus, one that goes on, has the place.
-    fn is_taken_from(&self, bus: u64) -> bool {
-        let cached = self.0.take();
-        let taken = cached
-            .as_ref()
-            .is_some_and(|cached| !cached.is_of(bus) && !cached.slot.core().is_closing());
-        self.0.set(cached);
-        taken
     }
 
     /// Lets go of a bus that has ended.
@@ -113,18 +99,17 @@ fn surplus<E: Event>(other: Box<CachedSlot<E>>) {
     drop(other);
 }
 
-#[cold]
-#[inline(never)]
-fn renewed<E: Event>(
+/// The newest snapshot, from one that may be stale or missing.
+fn fresh<E: Event>(
     bus: u64,
-    stale: Option<Box<CachedSlot<E>>>,
+    known: Taken<E>,
     find: impl FnOnce() -> Arc<Slot<E>>,
 ) -> Box<CachedSlot<E>> {
-    let slot = match &stale {
-        Some(cached) if cached.is_of(bus) => Arc::clone(&cached.slot),
-        _ => find(),
-    };
-    Box::new(CachedSlot::new(bus, slot))
+    match known {
+        Some(cached) if !cached.snapshot.is_stale() => cached,
+        Some(stale) => Box::new(CachedSlot::new(bus, Arc::clone(&stale.slot))),
+        None => Box::new(CachedSlot::new(bus, find())),
+    }
 }
 
 impl<E: Event> Default for Cache<E> {
@@ -157,80 +142,67 @@ pub(super) fn put<E: Event>(cached: Box<CachedSlot<E>>) {
     );
 }
 
-/// Runs `f` with this thread's newest snapshot of a type.
+/// Runs `f` with this thread's newest snapshot of a type. A bus that finds another one in the type's
+/// place takes it over.
 pub(super) fn with<E: Event, R>(
     bus: u64,
     find: impl FnOnce() -> Arc<Slot<E>>,
     f: impl FnOnce(&CachedSlot<E>) -> R,
 ) -> R {
-    // What is not called is still there: where the type has no place of its own, where another bus
-    // has it, or where the thread ends.
-    let mut given = Some((find, f));
-    let own = E::cache(|cache| match cache.is_taken_from(bus) {
-        true => None,
-        false => given.take().map(|(find, f)| cache.with(bus, find, f)),
-    });
-    match (own.flatten(), given) {
-        (Some(done), _) => done,
-        (None, Some((find, f))) => in_others(bus, find, f),
-        (None, None) => unreachable!("what was taken was called"),
+    // `None` where the type has no place of its own, or the thread ends.
+    let place = E::cache(|cache| cache.0.take());
+    let has_place = place.is_some();
+    let known = match place.flatten() {
+        Some(mine) if mine.is_of(bus) => Some(mine),
+        Some(other) => {
+            put_by(other);
+            fetch(bus)
+        }
+        None => fetch(bus),
+    };
+    let cached = fresh(bus, known, find);
+    let done = f(&cached);
+    match has_place {
+        true => put(cached),
+        false => put_by(cached),
     }
+    done
 }
 
 /// Lets go of this thread's snapshot of a bus that has ended. Other threads let go of theirs when
 /// they emit through another bus; a slot that was cleared owns no listener any more.
 pub(super) fn forget<E: Event>(bus: u64) {
     E::cache(|cache| cache.forget(bus));
-    if let Some(cache) = known_other::<E>(bus) {
-        cache.forget(bus);
-    }
+    drop(fetch::<E>(bus));
 }
 
-/// Direct-mapped, so that it is bounded and a look-up is one comparison.
+/// Direct-mapped, so that it is bounded.
 const WAYS: usize = 64;
 
-/// A [`Cache`] of the type beside it.
-type Other = Option<(TypeId, Rc<dyn Any>)>;
+/// A [`CachedSlot`] of the bus and type beside it.
+type Other = Option<(u64, TypeId, Box<dyn Any>)>;
 
 thread_local! {
     static OTHERS: RefCell<[Other; WAYS]> = const { RefCell::new([const { None }; WAYS]) };
 }
 
-/// The shared places, for types without one of their own.
-#[inline(never)]
-fn in_others<E: Event, R>(
-    bus: u64,
-    find: impl FnOnce() -> Arc<Slot<E>>,
-    f: impl FnOnce(&CachedSlot<E>) -> R,
-) -> R {
-    match other::<E>(bus) {
-        Some(cache) => cache.with(bus, find, f),
-        // In the destructors of a thread its places may be gone: then every emit looks up.
-        None => f(&CachedSlot::new(bus, find())),
-    }
-}
-
-/// The shared place of a type and bus, made where it is missing.
-fn other<E: Event>(bus: u64) -> Option<Rc<Cache<E>>> {
-    if let Some(found) = known_other(bus) {
-        return Some(found);
-    }
-    let cache = Rc::new(Cache::<E>::new());
-    let other = (TypeId::of::<E>(), Rc::clone(&cache) as Rc<dyn Any>);
-    let way = way_of(bus, &other.0);
-    let old = OTHERS.try_with(|others| others.borrow_mut()[way].replace(other));
-    // Outside of the borrow: what it frees may emit.
-    old.is_ok().then_some(cache)
-}
-
-fn known_other<E: Event>(bus: u64) -> Option<Rc<Cache<E>>> {
+/// Takes a snapshot out of the shared places.
+fn fetch<E: Event>(bus: u64) -> Taken<E> {
     let event = TypeId::of::<E>();
     let way = way_of(bus, &event);
-    let found = OTHERS.try_with(|others| match &others.borrow()[way] {
-        Some((held, cache)) if *held == event => Some(Rc::clone(cache)),
-        _ => None,
-    });
-    found.ok()??.downcast().ok()
+    let is_mine = |other: &mut (u64, TypeId, Box<dyn Any>)| other.0 == bus && other.1 == event;
+    let found = OTHERS.try_with(|others| others.borrow_mut()[way].take_if(is_mine));
+    found.ok()??.2.downcast().ok()
+}
+
+/// Puts a snapshot into the shared places.
+fn put_by<E: Event>(cached: Box<CachedSlot<E>>) {
+    let (bus, event) = (cached.bus, TypeId::of::<E>());
+    let way = way_of(bus, &event);
+    let other = (bus, event, cached as Box<dyn Any>);
+    let old = OTHERS.try_with(|others| others.borrow_mut()[way].replace(other));
+    // Outside of the borrow: what it frees may emit.
+    drop(old);
 }
 
 fn way_of(bus: u64, event: &TypeId) -> usize {
