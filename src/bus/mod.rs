@@ -45,7 +45,9 @@ use tidings_transport::Name;
 use self::live::LiveGroup;
 use self::registry::{Registry, topic_of};
 use crate::Event;
-use crate::emit::{Context, Emit, Plain, PublishError, Publisher, Receipt, call_plainly, try_emit};
+use crate::emit::{
+    Context, Emit, Plain, PublishError, Publisher, QuietTurn, Receipt, call_plainly, fire, try_emit,
+};
 use crate::handler::{AnyHandler, EventArg, Handler, Wanted};
 use crate::pipeline::{DeadLetters, Middleware, Watchdog, Watched};
 
@@ -210,7 +212,11 @@ impl Bus {
     /// waiting can bring, and with a publish middleware.
     #[inline(always)]
     pub fn try_emit<E: Event>(&self, event: E) -> Result<Receipt, PublishError<E>> {
-        match self.call_plainly(&event) {
+        match self.call_plainly(
+            &event,
+            #[inline(always)]
+            |slot, snapshot, event| fire(slot, snapshot, event),
+        ) {
             Plain::Heard => Ok(Receipt::heard()),
             other => self.try_more(other, event),
         }
@@ -226,8 +232,12 @@ impl Bus {
 
     /// Calls the listeners of an event, if that is all there is to do.
     #[inline(always)]
-    pub(crate) fn call_plainly<E: Event>(&self, event: &E) -> Plain {
-        call_plainly(cache::take(self.id), cache::put, event)
+    pub(crate) fn call_plainly<E: Event>(
+        &self,
+        event: &E,
+        fire: impl FnOnce(&Slot<E>, &Snapshot<E>, &E) -> QuietTurn,
+    ) -> Plain {
+        call_plainly(cache::take(self.id), cache::put, fire, event)
     }
 
     /// Emits many events, in order, up to 1,024 of them in flight at once; one result per event,

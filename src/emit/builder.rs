@@ -1,6 +1,7 @@
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use bytes::Bytes;
 use tidings_transport::{BoxFuture, EventId, Headers, Name};
 
 use super::context::{self, Current};
-use super::error::{Chosen, PublishError, Returned};
+use super::error::{Chosen, Later, PublishError, Returned};
+use super::listen::fire_apart;
 use super::publish::{Patience, Plain, Step, call_in_turn, try_now};
 use super::receipt::Receipt;
 use crate::Event;
@@ -36,13 +38,13 @@ use crate::bus::{Bus, BusCore};
 pub struct Emit<'a, E: Event> {
     pub(crate) bus: &'a Bus,
     /// `None` once it is emitted.
-    event: Option<Returned<E>>,
-    chosen: Option<Box<Chosen>>,
+    event: Option<E>,
+    chosen: Option<Box<Chosen<E>>>,
 }
 
 /// What an emit here and now carries on, if anything.
 #[inline(always)]
-pub(super) fn carried_on(core: &BusCore) -> Option<Box<Chosen>> {
+pub(super) fn carried_on<E>(core: &BusCore) -> Option<Box<Chosen<E>>> {
     match context::is_quiet() {
         true => None,
         false => inside(core),
@@ -50,11 +52,11 @@ pub(super) fn carried_on(core: &BusCore) -> Option<Box<Chosen>> {
 }
 
 #[inline(never)]
-fn inside(core: &BusCore) -> Option<Box<Chosen>> {
+fn inside<E>(core: &BusCore) -> Option<Box<Chosen<E>>> {
     let cause = Current::capture(&*core.clock)?;
     Some(Box::new(Chosen {
-        options: Options::default(),
         cause: Some(cause),
+        ..Chosen::default()
     }))
 }
 
@@ -70,7 +72,7 @@ pub(crate) struct Options {
 
 impl<'a, E: Event> Emit<'a, E> {
     #[inline(always)]
-    fn new(bus: &'a Bus, event: Returned<E>) -> Self {
+    pub(crate) fn first(bus: &'a Bus, event: E) -> Self {
         Self {
             bus,
             event: Some(event),
@@ -78,20 +80,17 @@ impl<'a, E: Event> Emit<'a, E> {
         }
     }
 
-    #[inline(always)]
-    pub(crate) fn first(bus: &'a Bus, event: E) -> Self {
-        Self::new(bus, Returned::Owned(event))
-    }
-
     /// The same event again: its id, key, headers, delay, and what it carries on.
     pub(crate) fn again(bus: &'a Bus, failed: PublishError<E>) -> Self {
-        let (id, event, chosen) = failed.into_parts();
-        Self {
-            bus,
-            event: Some(event),
-            chosen,
-        }
-        .id(id)
+        let (id, event, mut chosen) = failed.into_parts();
+        let event = match event {
+            Returned::Owned(event) => Some(event),
+            Returned::Shared(event) => {
+                chosen.get_or_insert_default().again = Some(event);
+                None
+            }
+        };
+        Self { bus, event, chosen }.id(id)
     }
 
     /// Orders the event with others of this key, instead of the key that the event declares. The
@@ -134,14 +133,17 @@ impl<'a, E: Event> Emit<'a, E> {
     #[inline(always)]
     fn call_plainly(&self) -> Plain {
         match (&self.event, &self.chosen) {
-            (Some(Returned::Owned(event)), None) => self.bus.call_plainly(event),
+            (Some(event), None) => self.bus.call_plainly(event, fire_apart),
             _ => Plain::No,
         }
     }
 
     /// The id that the fact itself gives.
     pub(super) fn natural_id(&self) -> Option<String> {
-        self.event.as_ref()?.get().natural_id()
+        match &self.event {
+            Some(event) => event.natural_id(),
+            None => self.chosen.as_ref()?.again.as_ref()?.natural_id(),
+        }
     }
 }
 
@@ -151,10 +153,7 @@ impl<'a, E: Event> IntoFuture for Emit<'a, E> {
 
     #[inline(always)]
     fn into_future(self) -> Emitting<'a, E> {
-        Emitting {
-            start: self,
-            later: None,
-        }
+        Emitting(self)
     }
 }
 
@@ -165,18 +164,7 @@ impl<'a, E: Event> IntoFuture for Emit<'a, E> {
 /// Dropped before its first poll, nothing was emitted. Dropped later the outcome is Unknown
 /// (contract P4); nothing leaks and no later emit is blocked.
 #[must_use = "an emit does nothing until it is awaited"]
-pub struct Emitting<'a, E: Event> {
-    start: Emit<'a, E>,
-    /// Apart, because nearly every emit ends at its first poll: then there is nothing of it to drop.
-    later: Option<Box<Later<E>>>,
-}
-
-/// An emit that goes on after its first poll.
-enum Later<E: Event> {
-    Waits(BoxFuture<'static, Result<Receipt, PublishError<E>>>),
-    /// Published; told once the other tasks of the thread had their turn.
-    Yields(Result<Receipt, PublishError<E>>),
-}
+pub struct Emitting<'a, E: Event>(Emit<'a, E>);
 
 // Nothing in it is pinned in place: the event is moved out, and what waits is boxed.
 impl<E: Event> Unpin for Emitting<'_, E> {}
@@ -187,9 +175,9 @@ impl<E: Event> Future for Emitting<'_, E> {
     // Always, as for `try_emit`.
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.start.call_plainly() {
+        match self.0.call_plainly() {
             Plain::Heard => {
-                self.start.event = None;
+                self.0.event = None;
                 Poll::Ready(Ok(Receipt::heard()))
             }
             other => self.poll_more(other, task),
@@ -205,11 +193,15 @@ impl<E: Event> Emitting<'_, E> {
         task: &mut Context<'_>,
     ) -> Poll<Result<Receipt, PublishError<E>>> {
         if plain == Plain::Asked {
-            self.start.event = None;
+            self.0.event = None;
             return Poll::Ready(Ok(Receipt::asked()));
         }
-        if let Some(event) = self.start.event.take() {
-            let chosen = self.start.chosen.take();
+        let event = self.0.event.take().map(Returned::Owned).or_else(|| {
+            let again = self.0.chosen.as_mut()?.again.take();
+            again.map(Returned::Shared)
+        });
+        if let Some(event) = event {
+            let chosen = self.0.chosen.take();
             let step = |cached: &_| {
                 if let (Returned::Owned(event), None) = (&event, &chosen)
                     && let Some(heard) = call_in_turn(cached, event)
@@ -218,14 +210,18 @@ impl<E: Event> Emitting<'_, E> {
                 }
                 Err(try_now(cached, event, chosen, Patience::Wait))
             };
-            return match self.start.bus.with_slot(step) {
+            return match self.0.bus.with_slot(step) {
                 Ok(heard) => Poll::Ready(Ok(heard)),
                 Err(Step::Ended(ended)) => self.tell(ended, task),
                 Err(Step::Waits(waits)) => self.poll_waits(waits, task),
             };
         }
-        match self.later.take().map(|later| *later) {
-            Some(Later::Waits(waits)) => self.poll_waits(waits, task),
+        let chosen = self.0.chosen.as_mut();
+        match chosen.and_then(|chosen| chosen.later.take()) {
+            Some(Later::Waits(waits)) => {
+                let waits = waits.into_inner().unwrap_or_else(PoisonError::into_inner);
+                self.poll_waits(waits, task)
+            }
             Some(Later::Yields(ended)) => Poll::Ready(ended),
             // Polled after it ended.
             None => Poll::Pending,
@@ -239,7 +235,7 @@ impl<E: Event> Emitting<'_, E> {
     ) -> Poll<Result<Receipt, PublishError<E>>> {
         let polled = waits.as_mut().poll(task);
         if polled.is_pending() {
-            self.later = Some(Box::new(Later::Waits(waits)));
+            self.0.chosen.get_or_insert_default().later = Some(Later::Waits(Mutex::new(waits)));
         }
         polled
     }
@@ -258,7 +254,7 @@ impl<E: Event> Emitting<'_, E> {
                 Poll::Ready(ended)
             }
             Poll::Pending => {
-                self.later = Some(Box::new(Later::Yields(ended)));
+                self.0.chosen.get_or_insert_default().later = Some(Later::Yields(ended));
                 Poll::Pending
             }
         }

@@ -1,11 +1,12 @@
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use tidings_transport::{EventId, Reason};
+use tidings_transport::{BoxFuture, EventId, Reason};
 
 use super::builder::Options;
 use super::context::Current;
+use super::receipt::Receipt;
 
 /// An emit that is not Ok: NotPublished or Unknown (contract P1). It hands back the event and its
 /// id, so that a retry is the same event: see [`Bus::emit_again`](crate::Bus::emit_again).
@@ -16,14 +17,38 @@ struct Inner<E> {
     reason: Reason,
     id: EventId,
     event: Returned<E>,
-    chosen: Option<Box<Chosen>>,
+    chosen: Option<Box<Chosen<E>>>,
 }
 
-/// What an emit chose or carries on: a second try does the same.
-#[derive(Default)]
-pub(crate) struct Chosen {
+/// What an emit has beside its event. Most have nothing: then one word says so, and there is nothing
+/// to drop.
+pub(crate) struct Chosen<E> {
+    /// What it chose; a second try does the same.
     pub(crate) options: Options,
+    /// What it carries on; as well.
     pub(crate) cause: Option<Current>,
+    /// The event, where an earlier emit handed it back shared.
+    pub(crate) again: Option<Arc<E>>,
+    pub(crate) later: Option<Later<E>>,
+}
+
+/// An emit that goes on after its first poll.
+pub(crate) enum Later<E> {
+    /// Never locked: it makes the whole shareable, as an error must be.
+    Waits(Mutex<BoxFuture<'static, Result<Receipt, PublishError<E>>>>),
+    /// Published; told once the other tasks of the thread had their turn.
+    Yields(Result<Receipt, PublishError<E>>),
+}
+
+impl<E> Default for Chosen<E> {
+    fn default() -> Self {
+        Self {
+            options: Options::default(),
+            cause: None,
+            again: None,
+            later: None,
+        }
+    }
 }
 
 /// The event on its way back.
@@ -62,7 +87,7 @@ impl<E> PublishError<E> {
     }
 
     /// Keeps what the emit chose, for a second try.
-    pub(crate) fn keeping(mut self, chosen: Option<Box<Chosen>>) -> Self {
+    pub(crate) fn keeping(mut self, chosen: Option<Box<Chosen<E>>>) -> Self {
         self.0.chosen = chosen;
         self
     }
@@ -125,7 +150,7 @@ impl<E> PublishError<E> {
         }
     }
 
-    pub(crate) fn into_parts(self) -> (EventId, Returned<E>, Option<Box<Chosen>>) {
+    pub(crate) fn into_parts(self) -> (EventId, Returned<E>, Option<Box<Chosen<E>>>) {
         (self.0.id, self.0.event, self.0.chosen)
     }
 }

@@ -94,7 +94,15 @@ impl Heard {
 #[inline(always)]
 pub(crate) fn fire<E: Event>(slot: &Slot<E>, snapshot: &Snapshot<E>, event: &E) -> QuietTurn {
     let turn = QuietTurn::begin();
-    call(slot, snapshot, &Firing::Lent(event), 0);
+    call::<E, false>(slot, snapshot, &Firing::Lent(event), 0);
+    turn
+}
+
+/// [`fire`] in a call of its own, for a caller that leaves the loop too few registers.
+#[inline(never)]
+pub(crate) fn fire_apart<E: Event>(slot: &Slot<E>, snapshot: &Snapshot<E>, event: &E) -> QuietTurn {
+    let turn = QuietTurn::begin();
+    call::<E, true>(slot, snapshot, &Firing::Lent(event), 0);
     turn
 }
 
@@ -102,7 +110,7 @@ pub(crate) fn fire<E: Event>(slot: &Slot<E>, snapshot: &Snapshot<E>, event: &E) 
 #[inline(never)]
 pub(crate) fn fire_inside<E: Event>(slot: &Slot<E>, snapshot: &Snapshot<E>, event: &E) -> bool {
     let turn = Turn::begin();
-    call(
+    call::<E, true>(
         slot,
         snapshot,
         &Firing::Lent(event),
@@ -119,12 +127,19 @@ pub(crate) fn fire_knowing<E: Event>(
     known: Current,
 ) {
     let turn = Turn::begin_knowing(known);
-    call(slot, snapshot, firing, next_heard(snapshot, 0));
+    call::<E, true>(slot, snapshot, firing, next_heard(snapshot, 0));
     turn.end();
 }
 
+/// Calls the listeners from the `first` on. `APART` makes two of it, so that the one that belongs
+/// inline has no other caller and is.
 #[inline(always)]
-fn call<E: Event>(slot: &Slot<E>, snapshot: &Snapshot<E>, firing: &Firing<'_, E>, first: usize) {
+fn call<E: Event, const APART: bool>(
+    slot: &Slot<E>,
+    snapshot: &Snapshot<E>,
+    firing: &Firing<'_, E>,
+    first: usize,
+) {
     let listeners = &*snapshot.listeners;
     // Whose turn it is, for who catches its panic. Only written in the loop, which would otherwise
     // wait for it each time.

@@ -8,9 +8,9 @@ use tidings_transport::{
 };
 use tracing::Instrument;
 
-use super::context::{self, Current};
+use super::context::{self, Current, QuietTurn};
 use super::error::{Chosen, PublishError, Returned};
-use super::listen::{Firing, fire, fire_inside, fire_knowing};
+use super::listen::{Firing, fire_inside, fire_knowing};
 use super::outgoing;
 use super::receipt::Receipt;
 use crate::Event;
@@ -42,7 +42,7 @@ struct Waiting<E: Event> {
     hears: Option<Hears<E>>,
     span: Option<tracing::Span>,
     recording: Recording,
-    chosen: Option<Box<Chosen>>,
+    chosen: Option<Box<Chosen<E>>>,
 }
 
 /// Who listens to an event once it is published: those of the snapshot at the emit, however long
@@ -130,11 +130,12 @@ pub(crate) enum Plain {
     Asked,
 }
 
-/// Calls the listeners, if that is all there is to do, with a snapshot that is put back.
+/// Calls the listeners by `fire`, if that is all there is to do, with a snapshot that is put back.
 #[inline(always)]
 pub(crate) fn call_plainly<E: Event>(
     taken: Taken<E>,
     put: impl FnOnce(Box<CachedSlot<E>>),
+    fire: impl FnOnce(&Slot<E>, &Snapshot<E>, &E) -> QuietTurn,
     event: &E,
 ) -> Plain {
     let Some(cached) = taken else {
@@ -169,7 +170,7 @@ pub(crate) fn call_in_turn<E: Event>(cached: &CachedSlot<E>, event: &E) -> Optio
 pub(crate) fn try_now<E: Event>(
     cached: &CachedSlot<E>,
     event: Returned<E>,
-    chosen: Option<Box<Chosen>>,
+    chosen: Option<Box<Chosen<E>>>,
     patience: Patience,
 ) -> Step<E> {
     let (slot, snapshot) = (&cached.slot, &cached.snapshot);

@@ -5,6 +5,7 @@ use tidings_transport::{EventId, Reason};
 
 use super::builder::{Emit, carried_on};
 use super::error::{PublishError, Returned};
+use super::listen::fire;
 use super::publish::{Patience, Plain, Step, call_in_turn, call_plainly, try_now};
 use super::receipt::Receipt;
 use crate::Event;
@@ -78,6 +79,8 @@ impl<E: Event> Publisher<E> {
         call_plainly(
             self.cache.take(|_| true),
             |cached| self.cache.put(cached),
+            #[inline(always)]
+            |slot, snapshot, event| fire(slot, snapshot, event),
             event,
         )
     }

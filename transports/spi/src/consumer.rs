@@ -205,18 +205,12 @@ impl Deref for Received {
     }
 }
 
-#[cold]
-#[inline(never)]
-fn unsettled(message: Option<Inbound>, settle: &dyn Settle, index: u64) {
-    if let Some(message) = message {
-        settle.release(index, message);
-    }
-}
-
 impl Drop for Received {
     fn drop(&mut self) {
-        if let Some(settle) = self.settle.take() {
-            unsettled(self.message.take(), &*settle, self.index);
+        if let Some(settle) = self.settle.take()
+            && let Some(message) = self.message.take()
+        {
+            settle.release(self.index, message);
         }
     }
 }

@@ -223,17 +223,15 @@ impl Envelope {
 
 impl PartialEq for Envelope {
     fn eq(&self, other: &Self) -> bool {
-        let all = |it: &Self| {
-            (
-                it.id.clone(),
-                it.name.clone(),
-                it.version,
-                it.source.clone(),
-            )
-        };
-        all(self) == all(other)
-            && self.hops == other.hops
-            && self.attributes() == other.attributes()
+        let this = (&self.id, &self.name, self.version, &self.source, self.hops);
+        let other_one = (
+            &other.id,
+            &other.name,
+            other.version,
+            &other.source,
+            other.hops,
+        );
+        this == other_one && self.attributes() == other.attributes()
     }
 }
 

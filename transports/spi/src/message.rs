@@ -78,18 +78,12 @@ pub enum Payload {
 }
 
 /// A value of this process and its encoder.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Local {
     /// The event.
     pub value: Arc<dyn Any + Send + Sync>,
     /// Turns it into bytes.
     pub encoder: Encoder,
-}
-
-impl fmt::Debug for Local {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Local").finish_non_exhaustive()
-    }
 }
 
 /// An [`Encode`], cheap to clone: one that is a constant of the program costs no reference count,
