@@ -203,7 +203,8 @@ impl<E: Event> Emitting<'_, E> {
         if let Some(event) = event {
             let chosen = self.0.chosen.take();
             let step = |cached: &_| {
-                if let (Returned::Owned(event), None) = (&event, &chosen)
+                // What it carries on was settled when it was made, so not where a handler polls it.
+                if let (Returned::Owned(event), None, true) = (&event, &chosen, context::is_quiet())
                     && let Some(heard) = call_in_turn(cached, event)
                 {
                     return Ok(heard);

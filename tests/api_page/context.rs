@@ -318,3 +318,28 @@ async fn an_event_without_a_group_has_one_id_for_all_who_ask() {
     let ids = log.take();
     assert_eq!(ids, [receipt.id().clone(), receipt.id().clone()]);
 }
+
+/// What an event carries on is settled when its emit is made, wherever that is awaited.
+#[tokio::test]
+async fn an_emit_made_outside_of_a_handler_carries_nothing_on() {
+    let bus = bus().await;
+    let contexts = Log::<Context>::default();
+    bus.with((bus.clone(), contexts.clone())).on(
+        async |(bus, contexts): (Bus, Log<Context>), _: OrderPlaced| contexts.add(bus.context()),
+    );
+    bus.emit(order("ord-1")).await.unwrap();
+    bus.settled().await.unwrap();
+    let handlers = contexts.take().remove(0);
+
+    let (heard, emits) = (contexts.clone(), bus.clone());
+    bus.listen(move |_: &OrderPaid| heard.add(emits.context()));
+    let made_here = bus.emit(OrderPaid {
+        order_id: "ord-1".into(),
+    });
+    let receipt = handlers.scope(made_here.into_future()).await.unwrap();
+    let [seen] = &contexts.take()[..] else {
+        panic!("one listener, one event");
+    };
+    assert_eq!(seen.event_id(), Some(receipt.id()));
+    assert_eq!(seen.correlation_id(), Some(receipt.id()));
+}
