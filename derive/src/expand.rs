@@ -78,15 +78,17 @@ pub(crate) fn expand(event: &Event<'_>) -> TokenStream {
 
     // A static cannot have parameters: events that do share the library's own places.
     let cache = (!generic).then(|| {
+        // No name that an event or a constant of the user could have too.
+        let [out, using] = ["__Out", "__using"].map(|name| Ident::new(name, Span::mixed_site()));
         quote! {
             #[inline(always)]
-            fn cache<Out>(
-                using: impl ::core::ops::FnOnce(&#private::Cache<Self>) -> Out,
-            ) -> #private::Option<Out> {
+            fn cache<#out>(
+                #using: impl ::core::ops::FnOnce(&#private::Cache<Self>) -> #out,
+            ) -> #private::Option<#out> {
                 #private::thread_local! {
                     static CACHE: #private::Cache<#this> = const { #private::Cache::new() };
                 }
-                #private::Result::ok(CACHE.try_with(using))
+                #private::Result::ok(CACHE.try_with(#using))
             }
         }
     });

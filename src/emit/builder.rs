@@ -193,8 +193,10 @@ impl<E: Event> Emitting<'_, E> {
         task: &mut Context<'_>,
     ) -> Poll<Result<Receipt, PublishError<E>>> {
         if plain == Plain::Asked {
+            // First: the event's own drop code may emit, and its listeners may ask too.
+            let receipt = Receipt::asked();
             self.0.event = None;
-            return Poll::Ready(Ok(Receipt::asked()));
+            return Poll::Ready(Ok(receipt));
         }
         let event = self.0.event.take().map(Returned::Owned).or_else(|| {
             let again = self.0.chosen.as_mut()?.again.take();

@@ -56,6 +56,25 @@ mod hostile {
     }
 }
 
+/// Types with the names that the generated code gives to its own things.
+mod namesakes {
+    #[derive(serde::Serialize, serde::Deserialize, tidings::Event)]
+    #[event(name = "out", version = 1)]
+    pub struct Out {}
+
+    #[derive(serde::Serialize, serde::Deserialize, tidings::Event)]
+    #[event(name = "cache", version = 1)]
+    pub struct CACHE;
+
+    #[derive(serde::Serialize, serde::Deserialize, tidings::Event)]
+    #[event(name = "using", version = 1)]
+    pub struct using;
+
+    #[derive(serde::Serialize, serde::Deserialize, tidings::Event)]
+    #[event(name = "Cache", version = 1)]
+    pub struct Cache;
+}
+
 /// By hand: what serde's derives write is not proof against all of the names above.
 mod wire {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
