@@ -48,6 +48,8 @@ pub(crate) struct Snapshot<E: Event> {
     /// nothing to publish through, nothing to refuse, no listener that keeps events and so needs
     /// them shared. Unknown elsewhere.
     pub(crate) beside_listeners: Interest,
+    /// Nobody but groups of this process gets it, and nothing else is to be done about it.
+    pub(crate) straight: bool,
     pub(crate) layers: Arc<[Arc<dyn Middleware>]>,
     /// Why events of this type are refused: a registration that was.
     pub(crate) rejected: Option<Arc<str>>,
@@ -67,6 +69,7 @@ impl<E: Event> Slot<E> {
             listeners: Box::new([]),
             interest: Interest::unknown(),
             beside_listeners: Interest::unknown(),
+            straight: false,
             layers: Arc::clone(&core.publish_layers),
             rejected: None,
         };
@@ -168,6 +171,7 @@ impl<E: Event> Slot<E> {
                 true => interest.clone(),
                 false => Interest::unknown(),
             },
+            straight: plain && listeners.is_empty() && !self.core.capabilities.durable,
             interest,
             listeners: listeners.into(),
         };

@@ -11,7 +11,7 @@ use tidings_transport::{BoxFuture, EventId, Headers, Name};
 use super::context::{self, Current};
 use super::error::{Chosen, Later, PublishError, Returned};
 use super::listen::fire_apart;
-use super::publish::{Patience, Plain, Step, call_in_turn, try_now};
+use super::publish::{Patience, Plain, Step, call_in_turn, try_now, try_straight};
 use super::receipt::Receipt;
 use crate::Event;
 use crate::bus::{Bus, BusCore};
@@ -198,6 +198,18 @@ impl<E: Event> Emitting<'_, E> {
             self.0.event = None;
             return Poll::Ready(Ok(receipt));
         }
+        let Emit { bus, event, chosen } = &mut self.0;
+        if event.is_some() && chosen.is_none() {
+            let step = |cached: &_| try_straight(cached, event);
+            if let Some(step) = bus.with_slot(step) {
+                return self.take(step, task);
+            }
+        }
+        self.poll_rare(task)
+    }
+
+    #[inline(never)]
+    fn poll_rare(&mut self, task: &mut Context<'_>) -> Poll<Result<Receipt, PublishError<E>>> {
         let event = self.0.event.take().map(Returned::Owned).or_else(|| {
             let again = self.0.chosen.as_mut()?.again.take();
             again.map(Returned::Shared)
@@ -215,8 +227,7 @@ impl<E: Event> Emitting<'_, E> {
             };
             return match self.0.bus.with_slot(step) {
                 Ok(heard) => Poll::Ready(Ok(heard)),
-                Err(Step::Ended(ended)) => self.tell(ended, task),
-                Err(Step::Waits(waits)) => self.poll_waits(waits, task),
+                Err(step) => self.take(step, task),
             };
         }
         let chosen = self.0.chosen.as_mut();
@@ -228,6 +239,18 @@ impl<E: Event> Emitting<'_, E> {
             Some(Later::Yields(ended)) => Poll::Ready(ended),
             // Polled after it ended.
             None => Poll::Pending,
+        }
+    }
+
+    #[inline(always)]
+    fn take(
+        &mut self,
+        step: Step<E>,
+        task: &mut Context<'_>,
+    ) -> Poll<Result<Receipt, PublishError<E>>> {
+        match step {
+            Step::Ended(ended) => self.tell(ended, task),
+            Step::Waits(waits) => self.poll_waits(waits, task),
         }
     }
 
@@ -246,6 +269,7 @@ impl<E: Event> Emitting<'_, E> {
     /// A task that emits in a loop must not keep its thread from those that handle the events. The
     /// publish comes first, because emits of one key keep the order of their first polls (contract
     /// P5).
+    #[inline(always)]
     fn tell(
         &mut self,
         ended: Result<Receipt, PublishError<E>>,

@@ -142,13 +142,17 @@ impl Current {
     }
 
     /// The same handler's next event.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn turn_to(&mut self, envelope: &Envelope) {
-        let attributes = envelope.attributes();
         self.event = envelope.id.clone();
-        self.correlation = attributes.correlation.clone();
-        self.trace = attributes.trace.clone();
         self.hops = envelope.hops;
+        let attributes = envelope.attributes();
+        if self.correlation.is_some() || attributes.correlation.is_some() {
+            self.correlation = attributes.correlation.clone();
+        }
+        if self.trace.is_some() || attributes.trace.is_some() {
+            self.trace = attributes.trace.clone();
+        }
     }
 
     /// What an emit at this point of the program continues.
@@ -159,6 +163,16 @@ impl Current {
             _ => outer(),
         }
     }
+}
+
+/// The handler that runs here goes on to its next event.
+#[inline(always)]
+pub(crate) fn turn_to(envelope: &Envelope) {
+    CURRENT.with_borrow_mut(|current| {
+        if let Some(current) = current {
+            current.turn_to(envelope);
+        }
+    });
 }
 
 /// The handler's context on this thread. In the destructors of a thread all of these slots may be

@@ -19,7 +19,6 @@ use crate::pipeline::tracing_is_on;
 /// It is made in place and moved once, into the transport: a message is some 200 bytes.
 #[inline(always)]
 pub(crate) fn message<E: Event>(slot: &Slot<E>, event: &E, options: Option<&Options>) -> Message {
-    let kind = slot.kind();
     let id = options
         .and_then(|options| options.id.clone())
         .or_else(|| event.natural_id().map(EventId::from))
@@ -27,17 +26,35 @@ pub(crate) fn message<E: Event>(slot: &Slot<E>, event: &E, options: Option<&Opti
     let key = options
         .and_then(|options| options.key.clone())
         .or_else(|| event.key().map(Bytes::from));
+    carrying(slot, id, key, Payload::Tombstone)
+}
+
+/// The message of an event out of the blue that chose nothing.
+#[inline(always)]
+pub(crate) fn straight<E: Event>(
+    slot: &Slot<E>,
+    id: EventId,
+    key: Option<Bytes>,
+    event: Arc<E>,
+) -> Message {
+    carrying(slot, id, key, payload(slot, event))
+}
+
+#[inline(always)]
+fn carrying<E: Event>(
+    slot: &Slot<E>,
+    id: EventId,
+    key: Option<Bytes>,
+    payload: Payload,
+) -> Message {
+    let kind = slot.kind();
+    let (name, source) = (kind.name.clone(), kind.source.clone());
     Message {
         topic: kind.topic.clone(),
         key,
-        envelope: Carried::Local(Envelope::new(
-            id,
-            kind.name.clone(),
-            E::VERSION,
-            kind.source.clone(),
-        )),
+        envelope: Carried::Local(Envelope::new(id, name, E::VERSION, source)),
         headers: Headers::new(),
-        payload: Payload::Tombstone,
+        payload,
         delay: None,
     }
 }

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tidings_transport::{
     BoxFuture, Envelope, EventId, Message, Name, Origin, Payload, Reason, TryPublish,
 };
@@ -53,6 +54,23 @@ struct Hears<E: Event> {
 }
 
 impl<E: Event> Waiting<E> {
+    fn refused(self, error: tidings_transport::PublishError) -> PublishError<E> {
+        failed(error, self.id, self.event).keeping(self.chosen)
+    }
+
+    fn wait(self, patience: Patience) -> Step<E> {
+        if patience == Patience::Wait {
+            return Step::Waits(self.publish());
+        }
+        let reason = Reason::Full {
+            group: format!("that handles topic {:?}", self.slot.kind().topic),
+            own_queue: false,
+        };
+        let event = Returned::Shared(self.event);
+        let error = PublishError::new(false, reason, self.id, event);
+        Step::Ended(Err(error.keeping(self.chosen)))
+    }
+
     /// Publishes, through the middleware if there is any.
     ///
     /// A million of these may wait at once (misuse 41), so the parts are moved once, into the one
@@ -226,33 +244,77 @@ pub(crate) fn try_now<E: Event>(
         TryPublish::Refused(error, message) => (Some(error), message),
         TryPublish::Wait(message) => (None, message),
     };
-    let event = kept.unwrap_or_else(|| handed_back(core, &message));
+    drop(entered);
+    let waiting = Waiting {
+        slot: Arc::clone(slot),
+        event: kept.unwrap_or_else(|| handed_back(core, &message)),
+        message,
+        origin,
+        id,
+        hears,
+        span,
+        recording,
+        chosen,
+    };
     match refused {
-        Some(error) => Step::Ended(Err(failed(error, id, event).keeping(chosen))),
-        None if patience == Patience::None => {
-            let group = format!("that handles topic {:?}", slot.kind().topic);
-            let reason = Reason::Full {
-                group,
-                own_queue: false,
-            };
-            let error = PublishError::new(false, reason, id, Returned::Shared(event));
-            Step::Ended(Err(error.keeping(chosen)))
+        Some(error) => Step::Ended(Err(waiting.refused(error))),
+        None => waiting.wait(patience),
+    }
+}
+
+/// Emits what nothing but groups gets, at the root of a story: what nearly every emit is. These are
+/// [`try_now`]'s steps without those that are known to have nothing to do; `None`, with the event
+/// where it was, if any of them has.
+#[inline(always)]
+pub(crate) fn try_straight<E: Event>(
+    cached: &CachedSlot<E>,
+    event: &mut Option<E>,
+) -> Option<Step<E>> {
+    let (slot, snapshot) = (&cached.slot, &cached.snapshot);
+    if !snapshot.straight || snapshot.interest.is_none() || tracing_is_on() || !context::is_quiet()
+    {
+        return None;
+    }
+    let core = slot.core();
+    core.mind_the_start();
+    let emitted = event.as_ref()?;
+    let key = emitted.key().map(Bytes::from);
+    if key
+        .as_ref()
+        .is_some_and(|key| key.len() > core.config.max_key)
+        || emitted.natural_id().is_some()
+    {
+        return None;
+    }
+    let id = EventId::fresh(core.clock.now());
+    let shared = Arc::new(event.take()?);
+    let origin = Origin { group: None };
+    // Made in the place of the argument: a message is some 200 bytes.
+    let tried = core
+        .transport
+        .try_publish(outgoing::straight(slot, id.clone(), key, shared), &origin);
+    Some(match tried {
+        TryPublish::Done(receipt) => Step::Ended(Ok(Receipt::published(id, receipt))),
+        TryPublish::Refused(error, message) => {
+            Step::Ended(Err(not_straight(slot, message, id).refused(error)))
         }
-        None => {
-            drop(entered);
-            let waiting = Waiting {
-                slot: Arc::clone(slot),
-                message,
-                origin,
-                id,
-                event,
-                hears,
-                span,
-                recording,
-                chosen,
-            };
-            Step::Waits(waiting.publish())
-        }
+        TryPublish::Wait(message) => not_straight(slot, message, id).wait(Patience::Wait),
+    })
+}
+
+#[cold]
+fn not_straight<E: Event>(slot: &Arc<Slot<E>>, message: Message, id: EventId) -> Waiting<E> {
+    let core = slot.core();
+    Waiting {
+        slot: Arc::clone(slot),
+        event: handed_back(core, &message),
+        recording: core.recorder.begin(&message),
+        message,
+        origin: Origin { group: None },
+        id,
+        hears: None,
+        span: None,
+        chosen: None,
     }
 }
 

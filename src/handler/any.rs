@@ -189,7 +189,7 @@ impl fmt::Debug for AnyEvent {
 )]
 pub trait AnyHandler: Send + Sync + 'static {
     /// Runs the handler on one attempt.
-    fn call(&self, event: AnyEvent) -> impl Future<Output = Outcome> + Send + 'static;
+    fn call(&self, event: AnyEvent) -> impl Future<Output = Outcome> + Send + 'static + use<Self>;
 }
 
 impl<F, Fut> AnyHandler for F
@@ -197,7 +197,10 @@ where
     F: Fn(AnyEvent) -> Fut + Send + Sync + 'static,
     Fut: Future<Output: IntoOutcome> + Send + 'static,
 {
-    fn call(&self, event: AnyEvent) -> impl Future<Output = Outcome> + Send + 'static {
+    fn call(
+        &self,
+        event: AnyEvent,
+    ) -> impl Future<Output = Outcome> + Send + 'static + use<F, Fut> {
         let future = self(event);
         async move { future.await.into_outcome() }
     }

@@ -13,13 +13,16 @@ use crate::Event;
 use crate::bus::GroupCore;
 use crate::codec::Codec;
 use crate::event::{DecodeError, decode};
-use crate::pipeline::{Again, Begun, Delivered, Finished, First, Job, begin, deliver};
+use crate::pipeline::{Again, Begun, Delivered, Finished, First, Job, Once, Run, begin, deliver};
 
 /// A registered handler, as the pipeline and the registry see it.
 pub(crate) trait ErasedHandler: Send + Sync + 'static {
     fn info(&self) -> &HandlerInfo;
     /// Begins the first attempt at once, where nothing of the pipeline comes before it.
     fn begin(&self, delivered: Delivered<'_>, again: &mut Again) -> Begun;
+    /// As [`begin`](Self::begin), for one delivery of a run after the other, as long as they are of
+    /// this handler and end at once.
+    fn begin_run(&self, run: &mut Run<'_>, again: &mut Again) -> Begun;
     /// One delivery, from its first attempt on or from where that stopped, to its end: one box,
     /// everything inside composed statically.
     fn deliver(self: Arc<Self>, job: Job, first: Option<First>) -> BoxFuture<'static, Finished>;
@@ -136,7 +139,7 @@ pub(crate) trait Invoke: Send + Sync + 'static {
         delivered: Delivered<'_>,
         attempt: u32,
         group: &GroupCore,
-    ) -> impl Future<Output = Outcome> + Send + 'static;
+    ) -> impl Future<Output = Outcome> + Send + 'static + use<Self>;
 }
 
 /// A handler and what is known about it.
@@ -151,7 +154,11 @@ impl<I: Invoke> ErasedHandler for Entry<I> {
     }
 
     fn begin(&self, delivered: Delivered<'_>, again: &mut Again) -> Begun {
-        begin(self, delivered, again)
+        begin(self, &mut Once::new(delivered), again)
+    }
+
+    fn begin_run(&self, run: &mut Run<'_>, again: &mut Again) -> Begun {
+        begin(self, run, again)
     }
 
     fn deliver(self: Arc<Self>, job: Job, first: Option<First>) -> BoxFuture<'static, Finished> {
@@ -179,6 +186,7 @@ impl<H: Handler<A>, A: EventArg> Invoke for Typed<H, A> {
         typed(delivered, codec)
     }
 
+    #[inline(always)]
     fn local(&self, delivered: Delivered<'_>) -> Option<Self::Input> {
         local(delivered)
     }
@@ -189,7 +197,7 @@ impl<H: Handler<A>, A: EventArg> Invoke for Typed<H, A> {
         delivered: Delivered<'_>,
         attempt: u32,
         group: &GroupCore,
-    ) -> impl Future<Output = Outcome> + Send + 'static {
+    ) -> impl Future<Output = Outcome> + Send + 'static + use<H, A> {
         self.0.call(argument(input, delivered, attempt, group))
     }
 }
@@ -219,6 +227,7 @@ where
         typed(delivered, codec)
     }
 
+    #[inline(always)]
     fn local(&self, delivered: Delivered<'_>) -> Option<Self::Input> {
         local(delivered)
     }
@@ -229,7 +238,7 @@ where
         delivered: Delivered<'_>,
         attempt: u32,
         group: &GroupCore,
-    ) -> impl Future<Output = Outcome> + Send + 'static {
+    ) -> impl Future<Output = Outcome> + Send + 'static + use<S, H, A> {
         self.1
             .call_with(self.0.clone(), argument(input, delivered, attempt, group))
     }
@@ -255,7 +264,7 @@ impl<H: AnyHandler> Invoke for Pattern<H> {
         delivered: Delivered<'_>,
         attempt: u32,
         group: &GroupCore,
-    ) -> impl Future<Output = Outcome> + Send + 'static {
+    ) -> impl Future<Output = Outcome> + Send + 'static + use<H> {
         self.0.call(AnyEvent::new(delivered, attempt, group))
     }
 }
@@ -269,6 +278,7 @@ fn typed<E: Event>(delivered: Delivered<'_>, codec: &dyn Codec) -> Result<Arc<E>
 }
 
 /// The event where it never left this process.
+#[inline(always)]
 fn local<E: Event>(delivered: Delivered<'_>) -> Option<Arc<E>> {
     let Payload::Local(local) = &delivered.message().payload else {
         return None;

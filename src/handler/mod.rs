@@ -55,7 +55,7 @@ use std::future::Future;
 )]
 pub trait Handler<A: EventArg>: Send + Sync + 'static {
     /// Runs the handler on one attempt's argument.
-    fn call(&self, arg: A) -> impl Future<Output = Outcome> + Send + 'static;
+    fn call(&self, arg: A) -> impl Future<Output = Outcome> + Send + 'static + use<Self, A>;
 }
 
 impl<F, A, Fut> Handler<A> for F
@@ -64,7 +64,7 @@ where
     A: EventArg,
     Fut: Future<Output: IntoOutcome> + Send + 'static,
 {
-    fn call(&self, arg: A) -> impl Future<Output = Outcome> + Send + 'static {
+    fn call(&self, arg: A) -> impl Future<Output = Outcome> + Send + 'static + use<F, A, Fut> {
         let future = self(arg);
         async move { future.await.into_outcome() }
     }
@@ -79,7 +79,11 @@ where
 )]
 pub trait HandlerWith<S, A: EventArg>: Send + Sync + 'static {
     /// Runs the handler on one attempt's argument.
-    fn call_with(&self, state: S, arg: A) -> impl Future<Output = Outcome> + Send + 'static;
+    fn call_with(
+        &self,
+        state: S,
+        arg: A,
+    ) -> impl Future<Output = Outcome> + Send + 'static + use<Self, S, A>;
 }
 
 impl<F, S, A, Fut> HandlerWith<S, A> for F
@@ -89,7 +93,11 @@ where
     A: EventArg,
     Fut: Future<Output: IntoOutcome> + Send + 'static,
 {
-    fn call_with(&self, state: S, arg: A) -> impl Future<Output = Outcome> + Send + 'static {
+    fn call_with(
+        &self,
+        state: S,
+        arg: A,
+    ) -> impl Future<Output = Outcome> + Send + 'static + use<F, S, A, Fut> {
         let future = self(state, arg);
         async move { future.await.into_outcome() }
     }

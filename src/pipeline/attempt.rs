@@ -57,7 +57,7 @@ async fn handler<I: Invoke>(
 }
 
 /// What events emitted in a handler continue, in the place of a context that has ended.
-#[inline]
+#[inline(always)]
 pub(crate) fn context<I: Invoke>(
     entry: &Entry<I>,
     delivered: Delivered<'_>,

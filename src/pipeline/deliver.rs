@@ -43,8 +43,10 @@ pub(crate) fn note(
     attempts: u32,
     verdict: Verdict,
 ) {
-    tell(handler, delivered, verdict);
     let group = &*handler.group;
+    if group.bus.completions.is_tracking() {
+        tell(handler, delivered, verdict);
+    }
     group
         .bus
         .recorder
@@ -54,9 +56,6 @@ pub(crate) fn note(
 /// Tells whoever waits for this very event.
 fn tell(handler: &HandlerInfo, delivered: Delivered<'_>, verdict: Verdict) {
     let completions = &handler.group.bus.completions;
-    if !completions.is_tracking() {
-        return;
-    }
     let ended = match verdict {
         Verdict::Completed => Ended::Completed,
         Verdict::Duplicate => Ended::Duplicate,

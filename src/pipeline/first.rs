@@ -15,8 +15,8 @@ use tidings_transport::BoxFuture;
 use super::attempt::{context, panicked};
 use super::deliver::{is_certainly_new, note};
 use super::{Delivered, Verdict};
-use crate::emit::{Current, Entered};
-use crate::handler::{Entry, Invoke, Outcome};
+use crate::emit::{Current, Entered, turn_to};
+use crate::handler::{Entry, Invoke, Outcome, Wanted};
 
 /// How far the first attempt came.
 pub(crate) enum Begun {
@@ -88,57 +88,117 @@ impl<F: Future<Output = Outcome>> Future for Running<F> {
     }
 }
 
-/// Begins the first attempt, if nothing of the pipeline comes before it.
+/// Where deliveries come from whose first attempts are begun one after the other.
+pub(crate) trait Source {
+    /// The next delivery, if it is one that this handler wants.
+    fn next(&self, wanted: &Wanted) -> Option<Delivered<'_>>;
+    /// It was handled.
+    fn handled(&mut self);
+}
+
+/// A single delivery.
+pub(crate) struct Once<'a>(Option<Delivered<'a>>);
+
+impl<'a> Once<'a> {
+    pub(crate) const fn new(delivered: Delivered<'a>) -> Self {
+        Self(Some(delivered))
+    }
+}
+
+impl Source for Once<'_> {
+    fn next(&self, _wanted: &Wanted) -> Option<Delivered<'_>> {
+        self.0
+    }
+
+    fn handled(&mut self) {
+        self.0 = None;
+    }
+}
+
+/// Begins first attempts, until one does not simply end well or needs more of the pipeline first.
 pub(crate) fn begin<I: Invoke>(
     entry: &Entry<I>,
-    delivered: Delivered<'_>,
+    source: &mut impl Source,
     again: &mut Again,
 ) -> Begun {
     let group = &*entry.info.group;
-    let is_first = delivered.message().origination.attempt <= 1;
-    if !is_first
-        || entry.info.is_removed()
-        || group.gate.is_closed()
-        || !group.layers.is_empty()
-        || !is_certainly_new(group, delivered)
-    {
-        return Begun::Not;
-    }
-    let Some(input) = entry.invoke.local(delivered) else {
-        return Begun::Not;
+    let call =
+        |input: I::Input, delivered: Delivered<'_>| entry.invoke.call(input, delivered, 1, group);
+    begin_calls(entry, source, again, call)
+}
+
+fn begin_calls<I: Invoke, F: Future<Output = Outcome> + Send + 'static>(
+    entry: &Entry<I>,
+    source: &mut impl Source,
+    again: &mut Again,
+    call: impl Fn(I::Input, Delivered<'_>) -> F,
+) -> Begun {
+    let Some(first) = source.next(&entry.info.wanted) else {
+        return Begun::Done;
     };
-    let mut current = Some(context(entry, delivered, None, again.current.take()));
-    let make = || entry.invoke.call(input, delivered, 1, group);
-    let polled = poll_once(make, &mut again.place, &mut current);
-    match polled {
-        Ok(Outcome::Done) => {
-            again.current = current;
-            note(&entry.info, delivered, 1, Verdict::Completed);
-            Begun::Done
+    let mut current = Some(context(entry, first, None, again.current.take()));
+    let place = place_of(&mut again.place);
+    let begun = {
+        let _entered = Entered::new(&mut current);
+        loop {
+            let Some(delivered) = source.next(&entry.info.wanted) else {
+                break Ok(Begun::Done);
+            };
+            let input = match is_usual(entry, delivered) {
+                true => entry.invoke.local(delivered),
+                false => None,
+            };
+            let Some(input) = input else {
+                break Ok(Begun::Not);
+            };
+            turn_to(delivered.envelope());
+            match poll_once(|| call(input, delivered), place) {
+                Ok(Outcome::Done) => {
+                    note(&entry.info, delivered, 1, Verdict::Completed);
+                    source.handled();
+                }
+                Ok(failed) => break Ok(Begun::More(First::Ended(failed))),
+                Err(call) => break Err(call),
+            }
         }
-        Ok(failed) => Begun::More(First::Ended(failed)),
+    };
+    match begun {
+        Ok(begun) => {
+            again.current = current;
+            begun
+        }
         Err(call) => Begun::More(First::Runs { call, current }),
     }
 }
 
-/// Makes a call in its context and polls it; one that is ready is dropped here too.
-#[inline]
-fn poll_once<F: Future<Output = Outcome> + Send + 'static>(
-    make: impl FnOnce() -> F,
-    spare: &mut Option<Box<dyn Any + Send>>,
-    current: &mut Option<Box<Current>>,
-) -> Result<Outcome, BoxFuture<'static, Outcome>> {
-    let is_mine = spare.as_ref().is_some_and(|spare| spare.is::<Place<F>>());
-    if !is_mine {
+/// Whether nothing of the pipeline comes before a handler's first attempt.
+#[inline(always)]
+fn is_usual<I: Invoke>(entry: &Entry<I>, delivered: Delivered<'_>) -> bool {
+    let group = &*entry.info.group;
+    delivered.message().origination.attempt <= 1
+        && !entry.info.is_removed()
+        && !group.gate.is_closed()
+        && group.layers.is_empty()
+        && is_certainly_new(group, delivered)
+}
+
+/// The place for a handler's calls, which is made when it is called first.
+fn place_of<F: Send + 'static>(spare: &mut Option<Box<dyn Any + Send>>) -> &mut Place<F> {
+    if !spare.as_ref().is_some_and(|spare| spare.is::<Place<F>>()) {
         *spare = Some(Box::<Place<F>>::new(Box::pin(None)));
     }
-    let Some(place) = spare
-        .as_mut()
-        .and_then(|spare| spare.downcast_mut::<Place<F>>())
-    else {
-        unreachable!("a place of this very type was put there");
-    };
-    let _entered = Entered::new(current);
+    match spare.as_mut().and_then(|spare| spare.downcast_mut()) {
+        Some(place) => place,
+        None => unreachable!("a place of this very type was put there"),
+    }
+}
+
+/// Makes a call and polls it; one that is ready is dropped here too.
+#[inline(always)]
+fn poll_once<F: Future<Output = Outcome> + Send + 'static>(
+    make: impl FnOnce() -> F,
+    place: &mut Place<F>,
+) -> Result<Outcome, BoxFuture<'static, Outcome>> {
     let polled = catch_unwind(AssertUnwindSafe(|| {
         place.set(Some(make()));
         let Some(call) = place.as_mut().as_pin_mut() else {

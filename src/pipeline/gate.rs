@@ -83,10 +83,7 @@ impl Gate {
 
     /// Successes since the last call, counted by the worker.
     pub(crate) fn record_successes(&self, count: u32, now: Instant) {
-        let mut breaker = self.breaker();
-        for _ in 0..count {
-            breaker.record(true, now);
-        }
+        self.breaker().record_successes(count, now);
     }
 
     /// A handler gave up; whether the group is paused now, so that the delivery is to be kept.
@@ -97,7 +94,7 @@ impl Gate {
         match probe {
             Some(probe) => probe.tell(false),
             None => {
-                self.update(|breaker| breaker.record(false, Instant::now()));
+                self.update(|breaker| breaker.record_failure(Instant::now()));
             }
         }
         self.is_closed()

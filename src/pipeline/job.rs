@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use tidings_transport::{Carried, Envelope, Inbound, Payload, Received, field};
+use tidings_transport::{Batch, Carried, Envelope, Inbound, Payload, Received, Settle, field};
 use tokio_util::sync::CancellationToken;
 
 use crate::codec::{self, Codec};
@@ -32,9 +32,9 @@ pub(crate) struct Parsed {
 }
 
 impl Intake {
-    /// Moves a delivery out of its batch, into an empty place.
-    pub(crate) fn take(mut spare: Spare, received: &mut Received) -> Self {
-        spare.0.received = Some(received.take());
+    /// Puts a delivery into an empty place.
+    pub(crate) fn take(mut spare: Spare, received: Received) -> Self {
+        spare.0.received = Some(received);
         Self(spare.0)
     }
 
@@ -50,8 +50,10 @@ impl Intake {
     )]
     pub(crate) fn delivered(&self) -> Delivered<'_> {
         let received = self.0.received.as_ref();
+        let received = received.expect("an intake holds a delivery");
         Delivered {
-            received: received.expect("an intake holds a delivery"),
+            message: received,
+            settle: received.settle(),
             parsed: self.0.parsed.as_deref(),
         }
     }
@@ -91,23 +93,26 @@ impl Intake {
 /// A delivery, wherever it lies: what the stages of the pipeline read.
 #[derive(Clone, Copy)]
 pub(crate) struct Delivered<'a> {
-    received: &'a Received,
+    message: &'a Inbound,
+    settle: &'a dyn Settle,
     parsed: Option<&'a Parsed>,
 }
 
 impl<'a> Delivered<'a> {
-    /// One whose envelope never left this process.
-    #[inline]
-    pub(crate) fn local(received: &'a Received) -> Option<Self> {
-        received.envelope.local().is_some().then_some(Self {
-            received,
+    /// One in its batch whose envelope never left this process.
+    #[inline(always)]
+    pub(crate) fn local(batch: &'a Batch, at: usize) -> Option<Self> {
+        let (message, settle) = batch.get(at)?;
+        message.envelope.local().is_some().then_some(Self {
+            message,
+            settle,
             parsed: None,
         })
     }
 
     #[inline]
     pub(crate) fn message(self) -> &'a Inbound {
-        self.received
+        self.message
     }
 
     #[inline]
@@ -168,7 +173,7 @@ impl<'a> Delivered<'a> {
     }
 
     pub(crate) fn revoked(self) -> &'a CancellationToken {
-        self.received.revoked()
+        self.settle.revoked()
     }
 }
 

@@ -397,7 +397,9 @@ async fn row_70_a_crash_loop_ends_in_the_dead_letters() {
 
 /// Publishes one order and takes it `times` times without settling it.
 async fn crash(memory: &Memory, times: usize) {
-    use tidings::transport::{Consumer, GroupTopology, Mode, Start, Subscribe, Topics, Transport};
+    use tidings::transport::{
+        Batch, Consumer, GroupTopology, Mode, Start, Subscribe, Topics, Transport,
+    };
     let topics = Topics::exact([Order::NAME]);
     let topology = GroupTopology {
         name: Name::from_static(SERVICE),
@@ -421,10 +423,12 @@ async fn crash(memory: &Memory, times: usize) {
             ordered: true,
         };
         let mut consumer = memory.subscribe(subscribe).await.unwrap();
-        let mut batch = Vec::new();
+        let mut batch = Batch::default();
         consumer.receive(8, &mut batch).await.unwrap();
-        assert_eq!(batch[0].origination.attempt as usize, attempt);
-        drop(batch);
+        let attempts = batch
+            .drain()
+            .map(|received| received.origination.attempt as usize);
+        assert_eq!(attempts.collect::<Vec<_>>(), [attempt]);
         drop(consumer);
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tidings::memory::Memory;
 use tidings::transport::{
-    Consumer, GroupTopology, Mode, Name, Start, Subscribe, Topics, Transport,
+    Batch, Consumer, GroupTopology, Mode, Name, Received, Start, Subscribe, Topics, Transport,
 };
 use tidings::{Bus, Delivery, Event};
 use tokio::sync::mpsc;
@@ -256,10 +256,10 @@ async fn row_72_a_late_settle_has_no_effect_and_is_counted() {
     memory.attach(&topology()).unwrap();
     put(&memory, message()).await;
     let mut consumer = memory.subscribe(subscribe(Mode::AtMostOnce)).await.unwrap();
-    let mut batch = Vec::new();
+    let mut batch = Batch::default();
     consumer.receive(8, &mut batch).await.unwrap();
     // Taken over before it was handed over: giving it back comes too late.
-    batch.remove(0).release();
+    batch.drain().for_each(Received::release);
     assert_eq!(memory.counts().late, 1);
     assert_eq!(
         memory.lag(&Name::from_static("other")).await.unwrap()[0].behind(),
@@ -279,22 +279,23 @@ async fn row_72_a_release_after_the_consumer_is_gone_loses_nothing() {
         .subscribe(subscribe(Mode::AtLeastOnce))
         .await
         .unwrap();
-    let mut batch = Vec::new();
+    let mut batch = Batch::default();
     consumer.receive(8, &mut batch).await.unwrap();
     drop(consumer);
-    batch.pop().unwrap().release();
-    batch.pop().unwrap().ack();
+    let mut held: Vec<Received> = batch.drain().collect();
+    held.pop().unwrap().release();
+    held.pop().unwrap().ack();
     let mut next = memory
         .subscribe(subscribe(Mode::AtLeastOnce))
         .await
         .unwrap();
     within(next.receive(8, &mut batch)).await.unwrap();
-    assert_eq!(
-        (batch.len(), batch[0].origination.attempt),
-        (1, 2),
-        "it comes again, once"
-    );
-    batch.remove(0).ack();
+    let attempts = batch.drain().map(|received| {
+        let attempt = received.origination.attempt;
+        received.ack();
+        attempt
+    });
+    assert_eq!(attempts.collect::<Vec<_>>(), [2], "it comes again, once");
     assert_eq!(
         memory.lag(&Name::from_static("other")).await.unwrap()[0].behind(),
         0

@@ -67,21 +67,25 @@ impl Breaker {
         }
     }
 
-    /// Takes note of a final, at the cost of a comparison and an addition; `now` may be as old as
-    /// its batch. What ends during a pause, other than the probe, changes nothing: it began
-    /// before it.
-    #[inline]
-    pub(crate) fn record(&mut self, success: bool, now: Instant) {
+    /// Takes note of finals that went well; `now` may be as old as their batch. What ends during a
+    /// pause, other than the probe, changes nothing: it began before it.
+    pub(crate) fn record_successes(&mut self, count: u32, now: Instant) {
+        let tally = self.tally(now);
+        tally.succeeded = tally.succeeded.saturating_add(count);
+    }
+
+    /// As [`record_successes`](Self::record_successes), for one that went badly.
+    pub(crate) fn record_failure(&mut self, now: Instant) {
+        let tally = self.tally(now);
+        tally.failed = tally.failed.saturating_add(1);
+        self.judge(now);
+    }
+
+    fn tally(&mut self, now: Instant) -> &mut Tally {
         if now >= self.slice_ends {
             self.turn(now);
         }
-        let tally = &mut self.tallies[self.current];
-        if success {
-            tally.succeeded = tally.succeeded.saturating_add(1);
-        } else {
-            tally.failed = tally.failed.saturating_add(1);
-            self.judge(now);
-        }
+        &mut self.tallies[self.current]
     }
 
     /// Whether the group takes events.
@@ -187,11 +191,11 @@ mod tests {
     }
 
     fn fail(breaker: &mut Breaker, times: u32) {
-        (0..times).for_each(|_| breaker.record(false, Instant::now()));
+        (0..times).for_each(|_| breaker.record_failure(Instant::now()));
     }
 
     fn succeed(breaker: &mut Breaker, times: u32) {
-        (0..times).for_each(|_| breaker.record(true, Instant::now()));
+        breaker.record_successes(times, Instant::now());
     }
 
     fn paused() -> Breaker {

@@ -4,123 +4,167 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use tidings_transport::Received;
+use bytes::Bytes;
+use tidings_transport::{Batch, Payload, Received};
 
 use super::Worker;
-use crate::handler::ErasedHandler;
+use crate::bus::GroupCore;
+use crate::handler::{ErasedHandler, Wanted};
 use crate::pipeline::job::{Delivered, Intake, Job};
 use crate::pipeline::lanes::LaneKey;
-use crate::pipeline::{Begun, First, trace};
+use crate::pipeline::{Begun, First, Source, trace};
 
-/// What came of a delivery in its place.
-enum InPlace {
-    /// It is final, except for its settling.
-    Handled,
-    /// Its first attempt began.
+/// Deliveries of a batch that one handler takes, one after the other, each as far as it ends at once.
+pub(crate) struct Run<'a> {
+    group: &'a GroupCore,
+    batch: &'a mut Batch,
+    /// The next one.
+    at: usize,
+    /// A key whose lane nobody is in needs none while its handler ends at once.
+    takes_keys: bool,
+    settled: u32,
+    /// What panics now is the event's own drop code.
+    settles: bool,
+}
+
+impl Source for Run<'_> {
+    #[inline(always)]
+    fn next(&self, wanted: &Wanted) -> Option<Delivered<'_>> {
+        let delivered = Delivered::local(self.batch, self.at)?;
+        let Wanted::Type { event, topic, .. } = wanted else {
+            return None;
+        };
+        let message = delivered.message();
+        let envelope = delivered.envelope();
+        let is_odd = |key: &Bytes| !self.takes_keys || std::str::from_utf8(key).is_err();
+        let is_mine = message.topic == *topic
+            && envelope.name == *event
+            && matches!(message.payload, Payload::Local(_))
+            && !message.key.as_ref().is_some_and(is_odd)
+            && envelope.hops < self.group.bus.config.max_hops;
+        is_mine.then_some(delivered)
+    }
+
+    /// contract: D2, as [`Worker::settle`]
+    #[inline(always)]
+    fn handled(&mut self) {
+        let at = self.at;
+        self.at += 1;
+        self.settled += 1;
+        self.settles = true;
+        // Last: this drops the event, whose own drop code may panic.
+        match self.group.bus.completions.is_tracking() {
+            false => self.batch.finish(at),
+            true => self.finish_tracked(at),
+        }
+        self.settles = false;
+    }
+}
+
+impl Run<'_> {
+    #[inline(never)]
+    fn finish_tracked(&mut self, at: usize) {
+        self.batch.flush();
+        let mut received = self.batch.take(at);
+        received.ack_in_place();
+        if let Some(envelope) = received.envelope.local() {
+            let completions = &self.group.bus.completions;
+            completions.group_done(&envelope.id, &self.group.name);
+        }
+    }
+}
+
+/// How a run came to its end.
+enum Ran {
+    /// Whatever comes next is not its handler's.
+    On,
+    /// The first attempt of the next delivery began.
     More(Arc<dyn ErasedHandler>, First),
-    /// Nothing was done: it needs more of the worker.
+    /// The next delivery needs more of the worker.
     Not,
 }
 
 impl Worker<'_> {
     /// Takes a batch in; nothing of it is left.
-    pub(super) fn take_in(&mut self, batch: &mut Vec<Received>) {
-        let mut at = 0;
-        while at < batch.len() && self.broken.is_none() {
-            let mut settles = false;
+    pub(super) fn take_in(&mut self, batch: &mut Batch) {
+        let group = Arc::clone(&self.group);
+        let mut run = Run {
+            group: &group,
+            batch,
+            at: 0,
+            takes_keys: false,
+            settled: 0,
+            settles: false,
+        };
+        while run.at < run.batch.len() && self.broken.is_none() {
             // One guard around all of them is entered again behind the one that panicked.
             let ended = catch_unwind(AssertUnwindSafe(|| {
-                while let Some(received) = batch.get_mut(at) {
-                    at += 1;
-                    settles = false;
-                    match self.in_place(received) {
-                        InPlace::Handled => {
-                            settles = true;
-                            self.settle_in_place(received);
+                while run.at < run.batch.len() && self.broken.is_none() {
+                    match self.run_on(&mut run) {
+                        Ran::On => {}
+                        Ran::More(handler, first) => {
+                            let received = run.batch.take(run.at);
+                            run.at += 1;
+                            self.go_on(received, handler, first);
                         }
-                        InPlace::More(handler, first) => self.go_on(received, handler, first),
-                        InPlace::Not => {
+                        Ran::Not => {
+                            let received = run.batch.take(run.at);
+                            run.at += 1;
                             let spare = self.spares.pop().unwrap_or_default();
                             self.admit(Intake::take(spare, received));
                         }
                     }
-                    if self.broken.is_some() {
-                        break;
-                    }
                 }
             }));
+            let settled = std::mem::take(&mut run.settled);
+            self.started += settled;
+            self.successes += settled;
             if let Err(panic) = ended {
                 let error = crate::text::safe(&crate::text::panic_message(panic));
-                match settles {
+                match std::mem::take(&mut run.settles) {
                     true => self.dropped_badly(&error),
                     false => self.lost(error),
                 }
             }
         }
         // What a broken worker leaves is given back.
-        batch.clear();
+        batch.drain().for_each(drop);
     }
 
     #[inline]
-    fn in_place(&mut self, received: &Received) -> InPlace {
+    fn run_on(&mut self, run: &mut Run<'_>) -> Ran {
         if self.stopped
             || !self.ready.is_empty()
             || !self.turns.is_empty()
             || trace::tracing_is_on()
         {
-            return InPlace::Not;
+            return Ran::Not;
         }
-        let Some(delivered) = Delivered::local(received) else {
-            return InPlace::Not;
+        let Some(handler) = Delivered::local(run.batch, run.at)
+            .and_then(|delivered| self.router.sole(&self.group, delivered))
+        else {
+            return Ran::Not;
         };
-        // A key whose lane nobody is in needs none while its handler ends at once.
-        if delivered.message().key.is_some()
-            && self.group.settings.ordered
-            && !(self.lanes.are_free() && self.closed_lanes.is_empty())
-        {
-            return InPlace::Not;
-        }
-        let Some(handler) = self.router.sole(&self.group, delivered) else {
-            return InPlace::Not;
-        };
+        run.takes_keys =
+            !self.group.settings.ordered || self.lanes.are_free() && self.closed_lanes.is_empty();
         if !self.slot.try_take() {
-            return InPlace::Not;
+            return Ran::Not;
         }
         let subscription = handler.info().subscription;
         if self.polled != subscription {
             self.polled = subscription;
             self.group.pulse.polls(subscription);
         }
-        match handler.begin(delivered, self.agains.of(subscription)) {
-            Begun::Done => InPlace::Handled,
-            Begun::More(first) => InPlace::More(Arc::clone(handler), first),
-            Begun::Not => InPlace::Not,
+        let begun_at = run.at;
+        match handler.begin_run(run, self.agains.of(subscription)) {
+            Begun::Done if run.at > begun_at => Ran::On,
+            Begun::Done | Begun::Not => Ran::Not,
+            Begun::More(first) => Ran::More(Arc::clone(handler), first),
         }
-    }
-
-    /// contract: D2, as [`settle`](Self::settle)
-    #[inline]
-    fn settle_in_place(&mut self, received: &mut Received) {
-        self.started += 1;
-        self.successes += 1;
-        let completions = &self.group.bus.completions;
-        let tracked = completions.is_tracking();
-        let id = tracked.then(|| {
-            received
-                .envelope
-                .local()
-                .map(|envelope| envelope.id.clone())
-        });
-        received.ack_in_place();
-        if let Some(id) = id.flatten() {
-            completions.group_done(&id, &self.group.name);
-        }
-        // Last: this drops the event, whose own drop code may panic.
-        received.finish();
     }
 
     /// Drives a delivery on whose first attempt did not simply end well.
-    fn go_on(&mut self, received: &mut Received, handler: Arc<dyn ErasedHandler>, first: First) {
+    fn go_on(&mut self, received: Received, handler: Arc<dyn ErasedHandler>, first: First) {
         let spare = self.spares.pop().unwrap_or_default();
         let intake = Intake::take(spare, received);
         self.started += 1;

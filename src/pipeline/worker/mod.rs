@@ -10,10 +10,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tidings_transport::{BoxFuture, DynConsumer, ErrorKind, Signal, TransportError};
+use tidings_transport::{Batch, BoxFuture, DynConsumer, ErrorKind, Signal, TransportError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+pub(crate) use self::at_once::Run;
 use self::held::Held;
 use super::dead::{self, Cause};
 use super::intake::{Handlers, Plan, Router};
@@ -152,7 +153,7 @@ impl<'a> Worker<'a> {
 
     /// Runs until it is closed, or until the consumer breaks.
     pub(crate) async fn run(mut self) -> Result<Ended, TransportError> {
-        let mut batch = Vec::with_capacity(BATCH);
+        let mut batch = Batch::default();
         let live = Pulse::live(&self.group.pulse);
         loop {
             self.start_ready();

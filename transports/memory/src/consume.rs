@@ -3,7 +3,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_transport::{Consumer, ErrorKind, Received, Settle, Signal, TransportError};
+use tidings_transport::{Batch, Consumer, ErrorKind, Settle, Signal, TransportError};
 use tokio::time::Instant;
 
 use crate::group::{Ready, Taken};
@@ -43,11 +43,7 @@ impl MemoryConsumer {
 }
 
 impl Consumer for MemoryConsumer {
-    async fn receive(
-        &mut self,
-        max: usize,
-        batch: &mut Vec<Received>,
-    ) -> Result<Signal, TransportError> {
+    async fn receive(&mut self, max: usize, batch: &mut Batch) -> Result<Signal, TransportError> {
         // A consumer with a backlog would otherwise never let its neighbours run.
         tokio::task::coop::consume_budget().await;
         if max == 0 {

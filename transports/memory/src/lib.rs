@@ -37,8 +37,8 @@
 //! use bytes::Bytes;
 //! use tidings_memory::Memory;
 //! use tidings_transport::{
-//!     Carried, Consumer, GroupTopology, Headers, Message, Mode, Name, Origin, Payload, Start,
-//!     Subscribe, Topics, Transport,
+//!     Batch, Carried, Consumer, GroupTopology, Headers, Message, Mode, Name, Origin, Payload,
+//!     Received, Start, Subscribe, Topics, Transport,
 //! };
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -74,12 +74,14 @@
 //!         ordered: true,
 //!     })
 //!     .await?;
-//! let mut batch = Vec::new();
+//! let mut batch = Batch::default();
 //! consumer.receive(64, &mut batch).await?;
-//! batch.remove(0).release();
+//! batch.drain().for_each(Received::release);
 //! consumer.receive(64, &mut batch).await?;
-//! assert_eq!(batch[0].origination.attempt, 2);
-//! batch.remove(0).ack();
+//! for received in batch.drain() {
+//!     assert_eq!(received.origination.attempt, 2);
+//!     received.ack();
+//! }
 //! # Ok(()) }
 //! ```
 //!

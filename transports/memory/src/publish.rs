@@ -12,18 +12,23 @@ use crate::sync::Wakers;
 use crate::{Memory, error, headers};
 
 impl Memory {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn publish_now(&self, message: Message, origin: &Origin) -> TryPublish {
-        if !self.config().encoded {
-            return self.attempt(message, origin);
+        match self.config().encoded {
+            false => self.attempt(message, origin),
+            true => self.publish_encoded(message, origin),
         }
+    }
+
+    #[inline(never)]
+    fn publish_encoded(&self, message: Message, origin: &Origin) -> TryPublish {
         // The caller gets its own value back, not the encoded one.
         let original = message.clone();
         let encoded = match headers::encode(message) {
             Ok(encoded) => encoded,
             Err(error) => return TryPublish::Refused(error::not_published(error), original),
         };
-        match self.attempt(encoded, origin) {
+        match self.attempt_apart(encoded, origin) {
             TryPublish::Wait(_) => TryPublish::Wait(original),
             TryPublish::Refused(error, _) => TryPublish::Refused(error, original),
             done => done,
@@ -54,7 +59,7 @@ impl Memory {
             true => headers::encode(message).map_err(error::not_published)?,
             false => message,
         };
-        let message = match self.attempt(message, &origin) {
+        let message = match self.attempt_apart(message, &origin) {
             TryPublish::Done(receipt) => return Ok(Queued::Answered(Ok(receipt))),
             TryPublish::Refused(error, _) => return Err(error),
             TryPublish::Wait(message) => message,
@@ -77,7 +82,7 @@ impl Memory {
     }
 
     /// One straight line, so that the message, some 200 bytes, is moved once: into the queue.
-    #[inline]
+    #[inline(always)]
     fn attempt(&self, message: Message, origin: &Origin) -> TryPublish {
         if let Err(error) = self.admit(&message) {
             return TryPublish::Refused(error, message);
@@ -115,11 +120,17 @@ impl Memory {
                 TryPublish::Wait(message)
             }
             // A group was removed between the look-up and the offer; the next table knows.
-            Offered::Not(Obstacle::Stale, message) => self.attempt(message, origin),
+            Offered::Not(Obstacle::Stale, message) => self.attempt_apart(message, origin),
             Offered::Not(obstacle, message) => {
                 TryPublish::Refused(obstacle.into_error(&message.topic), message)
             }
         }
+    }
+
+    /// [`attempt`](Self::attempt) where the message may be moved once more.
+    #[inline(never)]
+    fn attempt_apart(&self, message: Message, origin: &Origin) -> TryPublish {
+        self.attempt(message, origin)
     }
 
     #[cold]
@@ -136,7 +147,7 @@ impl Memory {
     #[cold]
     fn attempt_on_new_topic(&self, message: Message, origin: &Origin) -> TryPublish {
         match self.store.entry(&message.topic) {
-            Ok(_) => self.attempt(message, origin),
+            Ok(_) => self.attempt_apart(message, origin),
             Err(text) => TryPublish::Refused(invalid(text), message),
         }
     }

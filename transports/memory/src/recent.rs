@@ -35,7 +35,7 @@ thread_local! {
 }
 
 /// Takes an entry out; whoever needs it meanwhile looks its topic up.
-#[inline]
+#[inline(always)]
 pub(crate) fn take(store: u64, generation: u64, topic: &Name) -> Option<Box<Recent>> {
     // In the destructors of a thread it may be gone.
     let taken = RECENT.try_with(|recent| recent[way(topic)].take()).ok()?;
@@ -43,11 +43,19 @@ pub(crate) fn take(store: u64, generation: u64, topic: &Name) -> Option<Box<Rece
 }
 
 /// Puts an entry in, or back.
-#[inline]
+#[inline(always)]
 pub(crate) fn put(recent: Box<Recent>) {
     let way = way(&recent.topic);
     let old = RECENT.try_with(|all| all[way].replace(Some(recent)));
     // Outside of the slot: what it frees may publish.
+    if let Ok(Some(old)) = old {
+        surplus(old);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn surplus(old: Box<Recent>) {
     drop(old);
 }
 

@@ -7,7 +7,11 @@ use crate::link::Member;
 impl Settle for Member {
     #[inline]
     fn ack(&self, position: u64) {
-        self.group.finish(&self.tally, position);
+        self.group.finish_all(&self.tally, &[position]);
+    }
+
+    fn ack_all(&self, positions: &[u64]) {
+        self.group.finish_all(&self.tally, positions);
     }
 
     fn release(&self, position: u64, message: Inbound) {

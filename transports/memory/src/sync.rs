@@ -13,25 +13,21 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Tasks to wake once all locks are free. The usual single one needs no allocation.
 #[derive(Debug, Default)]
 #[must_use = "whoever waits must be woken"]
-pub(crate) struct Wakers {
-    first: Option<Waker>,
-    others: Vec<Waker>,
-}
+pub(crate) struct Wakers(Option<(Waker, Vec<Waker>)>);
 
 impl Wakers {
     pub(crate) fn push(&mut self, waker: Waker) {
-        if self.first.is_none() {
-            self.first = Some(waker);
-        } else {
-            self.others.push(waker);
+        match &mut self.0 {
+            None => self.0 = Some((waker, Vec::new())),
+            Some((_, others)) => others.push(waker),
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wake(self) {
-        if let Some(first) = self.first {
+        if let Some((first, others)) = self.0 {
             first.wake();
-            self.others.into_iter().for_each(Waker::wake);
+            others.into_iter().for_each(Waker::wake);
         }
     }
 }

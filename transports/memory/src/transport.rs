@@ -175,6 +175,7 @@ impl Transport for Memory {
         )
     }
 
+    #[inline(always)]
     fn try_publish(&self, message: Message, origin: &Origin) -> TryPublish {
         self.publish_now(message, origin)
     }

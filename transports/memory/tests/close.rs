@@ -7,7 +7,7 @@ use std::time::Duration;
 use support::*;
 use tidings_memory::Memory;
 use tidings_transport::{
-    CloseReport, Consumer, ErrorKind, Health, Origin, Received, Signal, Transport,
+    Batch, CloseReport, Consumer, ErrorKind, Health, Origin, Received, Signal, Transport,
 };
 
 #[tokio::test(start_paused = true)]
@@ -36,7 +36,7 @@ async fn a_closed_connection_refuses_everything() {
         .publish(message("t", None, 2), Origin::default())
         .await;
     assert_closed(&error.expect_err("closed"));
-    let mut batch = Vec::new();
+    let mut batch = Batch::default();
     assert_eq!(
         consumer.receive(9, &mut batch).await.expect("no error"),
         Signal::Closed
@@ -144,7 +144,7 @@ async fn a_receive_that_waits_for_its_window_ends_with_the_connection() {
     wanted.window = 1;
     let mut consumer = memory.subscribe(wanted).await.expect("attached");
     let held = take(&mut consumer, 1).await;
-    let waiting = tokio::spawn(async move { consumer.receive(1, &mut Vec::new()).await });
+    let waiting = tokio::spawn(async move { consumer.receive(1, &mut Batch::default()).await });
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished());
     let _ = memory.close(Duration::ZERO).await;
@@ -167,7 +167,7 @@ fn the_last_drop_needs_no_runtime_and_ends_the_consumers_once_they_drained() {
     drop(memory);
     let held = take_now(&mut consumer, 8);
     assert_eq!(numbers(&held), [1]);
-    let mut batch = Vec::new();
+    let mut batch = Batch::default();
     assert!(
         poll_once(consumer.receive(8, &mut batch)).is_pending(),
         "one may still come back"

@@ -5,7 +5,8 @@ mod support;
 use support::*;
 use tidings_memory::Memory;
 use tidings_transport::{
-    Consumer, Declare, ErrorKind, Name, Origin, Received, Signal, Topics, Topology, Transport,
+    Batch, Consumer, Declare, ErrorKind, Name, Origin, Received, Signal, Topics, Topology,
+    Transport,
 };
 
 #[tokio::test]
@@ -71,7 +72,7 @@ async fn detaching_delivers_what_is_queued_and_ends_the_consumer_once_it_is_sett
     held.remove(0).release();
     let again = take(&mut consumer, 8).await;
     assert_eq!(numbers(&again), [1], "a release still comes again");
-    let mut batch = Vec::new();
+    let mut batch = Batch::default();
     let mut ending = Box::pin(consumer.receive(8, &mut batch));
     assert!(
         poll_once(&mut ending).is_pending(),

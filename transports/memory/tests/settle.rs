@@ -4,7 +4,9 @@ mod support;
 
 use support::*;
 use tidings_memory::Memory;
-use tidings_transport::{Consumer, ErrorKind, Mode, Received, Signal, Start, Timestamp, Transport};
+use tidings_transport::{
+    Batch, Consumer, ErrorKind, Mode, Received, Signal, Start, Timestamp, Transport,
+};
 
 async fn filled(count: u64) -> Memory {
     let memory = Memory::new();
@@ -46,7 +48,7 @@ async fn a_batch_is_limited_by_max_and_by_the_window() {
     let mut wanted = subscribe("g");
     wanted.window = 4;
     let mut consumer = memory.subscribe(wanted).await.expect("attached");
-    let mut batch = Vec::new();
+    let mut batch = Batch::default();
     assert_eq!(
         consumer.receive(0, &mut batch).await.expect("open"),
         Signal::Batch
@@ -59,9 +61,10 @@ async fn a_batch_is_limited_by_max_and_by_the_window() {
         consumer.receive(3, &mut batch).await.expect("open"),
         Signal::Batch
     );
+    let mut batch: Vec<Received> = batch.drain().collect();
     assert_eq!(numbers(&batch), [0, 1, 2, 3]);
     assert!(
-        poll_once(consumer.receive(3, &mut Vec::new())).is_pending(),
+        poll_once(consumer.receive(3, &mut Batch::default())).is_pending(),
         "the window is full"
     );
 
@@ -77,7 +80,7 @@ async fn a_cancelled_receive_loses_nothing() {
     let memory = filled(0).await;
     let mut consumer = open(&memory, "g").await;
     for number in 0..100 {
-        let mut batch = Vec::new();
+        let mut batch = Batch::default();
         assert!(poll_once(consumer.receive(9, &mut batch)).is_pending());
         put(&memory, message("t", None, number));
         assert_eq!(drain_now(&mut consumer), [number]);
@@ -162,7 +165,7 @@ async fn at_most_once_is_final_before_it_is_handed_over() {
         (vec![0, 1, 2], (5, 3))
     );
     assert!(
-        poll_once(consumer.receive(9, &mut Vec::new())).is_pending(),
+        poll_once(consumer.receive(9, &mut Batch::default())).is_pending(),
         "it loses at most W"
     );
     held.remove(0).ack();

@@ -1,4 +1,4 @@
-use std::{fmt, future::Future, ops::Deref, sync::Arc, time::Duration};
+use std::{collections::VecDeque, fmt, future::Future, ops::Deref, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ pub trait Consumer: Send + 'static {
     fn receive(
         &mut self,
         max: usize,
-        batch: &mut Vec<Received>,
+        batch: &mut Batch,
     ) -> impl Future<Output = Result<Signal>> + Send;
 
     /// Commits what is final, gives back the rest and leaves the group.
@@ -96,6 +96,11 @@ pub trait Settle: Send + Sync + 'static {
     /// rhythm. Called at most once per index. A late call has no effect and is counted (D4, D5).
     fn ack(&self, index: u64);
 
+    /// Several at once, in the order in which they ended.
+    fn ack_all(&self, indexes: &[u64]) {
+        indexes.iter().for_each(|index| self.ack(*index));
+    }
+
     /// The message is given back unchanged and will come again. As [`ack`](Self::ack) otherwise.
     fn release(&self, index: u64, message: Inbound);
 
@@ -106,9 +111,133 @@ pub trait Settle: Send + Sync + 'static {
 /// A delivered message that must be settled, once, by value; dropping it gives it back.
 pub struct Received {
     message: Option<Inbound>,
-    // `None` once it is settled.
+    // `None` once it is settled, and where its queue or batch knows it.
     settle: Option<Arc<dyn Settle>>,
     index: u64,
+}
+
+/// What a consumer hands over at once. Dropping it gives back what is left.
+#[derive(Default)]
+pub struct Batch {
+    messages: Vec<Received>,
+    // Of the messages that have none of their own.
+    settle: Option<Arc<dyn Settle>>,
+    acked: Vec<u64>,
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.messages).finish()
+    }
+}
+
+/// How many acks are put together, so that a handler that takes its time does not keep back many.
+const MOST_ACKED: usize = 32;
+
+impl Batch {
+    /// Adds a message behind the others: for transports.
+    pub fn push(&mut self, received: Received) {
+        self.messages.push(received);
+    }
+
+    /// How many messages there are.
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Takes all messages out, first to last.
+    pub fn drain(&mut self) -> impl Iterator<Item = Received> {
+        self.flush();
+        if self
+            .messages
+            .iter()
+            .any(|received| received.message.is_some())
+        {
+            self.messages.retain(|received| received.message.is_some());
+            for received in &mut self.messages {
+                received.settle = received.settle.take().or_else(|| self.settle.clone());
+            }
+        } else {
+            self.messages.clear();
+        }
+        self.messages.drain(..)
+    }
+
+    /// Adds a whole queue of a transport, in its place if the batch is empty.
+    #[doc(hidden)]
+    pub fn add(&mut self, queue: &mut VecDeque<Received>, settle: &Arc<dyn Settle>) {
+        if self.is_empty() {
+            let empty = VecDeque::from(std::mem::take(&mut self.messages));
+            self.messages = Vec::from(std::mem::replace(queue, empty));
+            self.settle = Some(Arc::clone(settle));
+        } else {
+            self.messages.extend(queue.drain(..).map(|mut received| {
+                received.settle = Some(Arc::clone(settle));
+                received
+            }));
+        }
+    }
+
+    /// A message, and whom it is settled with, in its place: a message is some 200 bytes to move.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn get(&self, at: usize) -> Option<(&Inbound, &dyn Settle)> {
+        let received = self.messages.get(at)?;
+        let settle = received.settle.as_ref().or(self.settle.as_ref())?;
+        Some((received.message.as_ref()?, &**settle))
+    }
+
+    /// Moves a message out of its place.
+    #[doc(hidden)]
+    pub fn take(&mut self, at: usize) -> Received {
+        let received = &mut self.messages[at];
+        Received {
+            message: received.message.take(),
+            settle: received.settle.take().or_else(|| self.settle.clone()),
+            index: received.index,
+        }
+    }
+
+    /// [`Received::ack`], then drops the message, in its place. Where the batch has the means, it is
+    /// told with others, no later than by [`flush`](Self::flush).
+    #[doc(hidden)]
+    #[inline(always)]
+    pub fn finish(&mut self, at: usize) {
+        let received = &mut self.messages[at];
+        if received.message.is_none() {
+            return;
+        }
+        match received.settle.take() {
+            Some(own) => own.ack(received.index),
+            None => self.acked.push(received.index),
+        }
+        received.message = None;
+        if self.acked.len() >= MOST_ACKED {
+            self.flush();
+        }
+    }
+
+    /// Tells what was acked.
+    #[doc(hidden)]
+    pub fn flush(&mut self) {
+        if let Some(settle) = &self.settle
+            && !self.acked.is_empty()
+        {
+            settle.ack_all(&self.acked);
+            self.acked.clear();
+        }
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        self.drain().for_each(drop);
+    }
 }
 
 impl Received {
@@ -138,46 +267,18 @@ impl Received {
         self.index
     }
 
-    /// Hands over what was [`queued`](Self::queued): from now on it must be settled.
-    #[doc(hidden)]
-    #[inline]
-    pub fn hand_over(&mut self, settle: Arc<dyn Settle>) {
-        self.settle = Some(settle);
-    }
-
     /// The message reached its final state (D2).
     pub fn ack(mut self) {
         self.ack_in_place();
     }
 
-    /// [`ack`](Self::ack) for who cannot give it away: a message is some 200 bytes to move. It can
-    /// be read until it is dropped.
+    /// [`ack`](Self::ack) for who cannot give it away. It can be read until it is dropped.
     #[doc(hidden)]
-    #[inline]
     pub fn ack_in_place(&mut self) {
         // Settled before the message is dropped: its drop code belongs to the user.
         if let Some(settle) = self.settle.take() {
             settle.ack(self.index);
         }
-    }
-
-    /// Moves it out of its place in a batch; what is left there is settled and empty.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn take(&mut self) -> Self {
-        Self {
-            message: self.message.take(),
-            settle: self.settle.take(),
-            index: self.index,
-        }
-    }
-
-    /// [`ack`](Self::ack), then drops the message, in its place in a batch.
-    #[doc(hidden)]
-    #[inline]
-    pub fn finish(&mut self) {
-        self.ack_in_place();
-        self.message = None;
     }
 
     /// Gives the message back, unchanged; it will come again.
@@ -186,12 +287,15 @@ impl Received {
     }
 
     /// Fires when the assignment of this message is lost.
-    #[allow(clippy::expect_used, reason = "`ack` and `drop` alone take it")]
     pub fn revoked(&self) -> &CancellationToken {
-        self.settle
-            .as_ref()
-            .expect("a settled message is gone")
-            .revoked()
+        self.settle().revoked()
+    }
+
+    /// Whom it is settled with.
+    #[doc(hidden)]
+    #[allow(clippy::expect_used, reason = "`ack` and `drop` alone take it")]
+    pub fn settle(&self) -> &dyn Settle {
+        self.settle.as_deref().expect("a settled message is gone")
     }
 }
 
@@ -206,6 +310,7 @@ impl Deref for Received {
 }
 
 impl Drop for Received {
+    #[inline(always)]
     fn drop(&mut self) {
         if let Some(settle) = self.settle.take()
             && let Some(message) = self.message.take()

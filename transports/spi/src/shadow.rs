@@ -5,8 +5,8 @@
 use std::{future::Future, pin::Pin, time::Duration};
 
 use crate::{
-    Browser, Capabilities, CloseReport, Consumer, Entry, GroupTopology, Health, Interest, Lag,
-    Message, Name, Origin, PublishError, Receipt, Received, Signal, Subscribe, Topics, Topology,
+    Batch, Browser, Capabilities, CloseReport, Consumer, Entry, GroupTopology, Health, Interest,
+    Lag, Message, Name, Origin, PublishError, Receipt, Signal, Subscribe, Topics, Topology,
     Transport, TryPublish, error::Result,
 };
 
@@ -74,11 +74,8 @@ impl<T: Transport> sealed::Sealed for T {}
 /// [`Consumer`], object-safe.
 pub trait DynConsumer: Send + 'static + sealed::Sealed {
     /// See [`Consumer::receive`].
-    fn receive<'a>(
-        &'a mut self,
-        max: usize,
-        batch: &'a mut Vec<Received>,
-    ) -> BoxFuture<'a, Result<Signal>>;
+    fn receive<'a>(&'a mut self, max: usize, batch: &'a mut Batch)
+    -> BoxFuture<'a, Result<Signal>>;
     /// See [`Consumer::close`].
     fn close(self: Box<Self>, deadline: Duration) -> BoxFuture<'static, Result<()>>;
 }
@@ -104,7 +101,7 @@ impl<C: Consumer> DynConsumer for Open<C> {
     fn receive<'a>(
         &'a mut self,
         max: usize,
-        batch: &'a mut Vec<Received>,
+        batch: &'a mut Batch,
     ) -> BoxFuture<'a, Result<Signal>> {
         Box::pin(self.0.receive(max, batch))
     }

@@ -1,16 +1,16 @@
 //! Names, headers, capabilities, messages and errors: what passes through a transport's hands.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::error::Error;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tidings_transport::{
-    Capabilities, Capability, Carried, Encode, EncodeError, Encoded, Encoder, Envelope, ErrorKind,
-    EventId, HeaderError, Headers, Health, Inbound, Interest, Local, Message, Name, Origination,
-    Payload, PublishError, Reason, Received, Settle, TransportError,
+    Batch, Capabilities, Capability, Carried, Encode, EncodeError, Encoded, Encoder, Envelope,
+    ErrorKind, EventId, HeaderError, Headers, Health, Inbound, Interest, Local, Message, Name,
+    Origination, Payload, PublishError, Reason, Received, Settle, TransportError,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -169,20 +169,21 @@ impl Settle for Log {
     }
 }
 
+fn inbound() -> Inbound {
+    Inbound {
+        topic: Name::from_static("orders"),
+        key: None,
+        envelope: Carried::Raw(Headers::new()),
+        headers: Headers::new(),
+        payload: Payload::Tombstone,
+        origination: Origination::default(),
+    }
+}
+
 #[test]
 fn each_message_is_settled_once() {
     let log = Arc::new(Log::default());
-    let received = |index| {
-        let inbound = Inbound {
-            topic: Name::from_static("orders"),
-            key: None,
-            envelope: Carried::Raw(Headers::new()),
-            headers: Headers::new(),
-            payload: Payload::Tombstone,
-            origination: Origination::default(),
-        };
-        Received::new(inbound, Arc::clone(&log) as Arc<dyn Settle>, index)
-    };
+    let received = |index| Received::new(inbound(), Arc::clone(&log) as Arc<dyn Settle>, index);
     received(0).ack();
     received(1).release();
     drop(received(2));
@@ -192,6 +193,67 @@ fn each_message_is_settled_once() {
     assert!(open.topic == "orders" && !open.revoked().is_cancelled());
     log.1.cancel();
     assert!(open.revoked().is_cancelled());
+}
+
+#[test]
+fn a_batch_settles_what_lies_in_it_and_gives_back_the_rest() {
+    let log = Arc::new(Log::default());
+    let common = Arc::clone(&log) as Arc<dyn Settle>;
+    let queue = |indexes: std::ops::Range<u64>| {
+        let queued = indexes.map(|index| Received::queued(inbound(), index));
+        queued.collect::<VecDeque<_>>()
+    };
+    let said = || std::mem::take(&mut *log.0.lock().expect("not poisoned"));
+
+    let mut batch = Batch::default();
+    batch.add(&mut queue(0..5), &common);
+    // Behind the others, and with means of its own.
+    batch.push(Received::new(inbound(), Arc::clone(&common), 5));
+    batch.add(&mut queue(6..7), &common);
+    assert_eq!((batch.len(), batch.is_empty()), (7, false));
+    batch.finish(0);
+    batch.finish(5);
+    assert_eq!(said(), [("ack", 5)], "what has no means of its own waits");
+    batch.finish(2);
+    batch.finish(2);
+    batch.flush();
+    assert_eq!(said(), [("ack", 0), ("ack", 2)]);
+    batch.flush();
+    assert_eq!(said(), []);
+
+    assert!(batch.get(1).is_some() && batch.get(0).is_none() && batch.get(7).is_none());
+    let taken = batch.take(1);
+    assert!(batch.get(1).is_none() && !taken.revoked().is_cancelled());
+    taken.ack();
+    batch.finish(3);
+    drop(batch);
+    let settled = [("ack", 1), ("ack", 3), ("release", 4), ("release", 6)];
+    assert_eq!(said(), settled, "acks first, and nothing twice");
+
+    let mut batch = Batch::default();
+    batch.add(&mut queue(0..4), &common);
+    batch.finish(0);
+    let mut rest = batch.drain();
+    rest.next().expect("the second").ack();
+    drop(rest);
+    let settled = [("ack", 0), ("ack", 1), ("release", 2), ("release", 3)];
+    assert_eq!(said(), settled, "also what a drain leaves is given back");
+    assert!(batch.is_empty());
+}
+
+#[test]
+fn acks_put_together_are_bounded() {
+    let log = Arc::new(Log::default());
+    let mut queue = (0..100)
+        .map(|index| Received::queued(inbound(), index))
+        .collect();
+    let mut batch = Batch::default();
+    batch.add(&mut queue, &(Arc::clone(&log) as Arc<dyn Settle>));
+    for at in 0..100 {
+        batch.finish(at);
+        let settled = log.0.lock().expect("not poisoned").len();
+        assert!(at + 1 - settled < 32, "{settled} of {}", at + 1);
+    }
 }
 
 struct Loud;
@@ -205,21 +267,28 @@ impl Drop for Loud {
 #[test]
 fn a_message_whose_drop_panics_is_settled_all_the_same() {
     let log = Arc::new(Log::default());
-    let inbound = Inbound {
-        topic: Name::from_static("orders"),
-        key: None,
-        envelope: Carried::Raw(Headers::new()),
-        headers: Headers::new(),
+    let loud = || Inbound {
         payload: Payload::Local(Local {
             value: Arc::new(Loud),
             encoder: Encoder::new(Text),
         }),
-        origination: Origination::default(),
+        ..inbound()
     };
-    let received = Received::new(inbound, Arc::clone(&log) as Arc<dyn Settle>, 0);
+    let received = Received::new(loud(), Arc::clone(&log) as Arc<dyn Settle>, 0);
     let acked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| received.ack()));
     assert!(acked.is_err(), "the panic goes on");
     assert_eq!(*log.0.lock().expect("not poisoned"), [("ack", 0)]);
+
+    let mut batch = Batch::default();
+    let queued = Received::queued(loud(), 1);
+    batch.add(&mut VecDeque::from([queued]), &(Arc::clone(&log) as _));
+    let finished = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| batch.finish(0)));
+    assert!(finished.is_err(), "here too");
+    drop(batch);
+    assert_eq!(
+        *log.0.lock().expect("not poisoned"),
+        [("ack", 0), ("ack", 1)]
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tidings_transport::{
-    Browser, Consumer, Entry, ErrorKind, Inbound, Name, Received, Settle, Signal, Subscribe,
+    Batch, Browser, Consumer, Entry, ErrorKind, Inbound, Name, Received, Settle, Signal, Subscribe,
     TransportError,
 };
 use tokio_util::sync::CancellationToken;
@@ -63,28 +63,23 @@ impl TinyConsumer {
 }
 
 impl Consumer for TinyConsumer {
-    async fn receive(
-        &mut self,
-        max: usize,
-        batch: &mut Vec<Received>,
-    ) -> Result<Signal, TransportError> {
+    async fn receive(&mut self, max: usize, batch: &mut Batch) -> Result<Signal, TransportError> {
         let Some(taken) = self.shared.until(|| self.take(max)).await else {
             return Ok(Signal::Closed);
         };
         // There is room for publishers now.
         self.shared.changed.notify_waiters();
         let (numbers, messages): (Vec<u64>, Vec<Inbound>) = taken.into_iter().unzip();
-        let settle: Arc<dyn Settle> = Arc::new(Batch {
+        let settle: Arc<dyn Settle> = Arc::new(Taken {
             shared: Arc::clone(&self.shared),
             group: self.group.clone(),
             numbers,
             held: Arc::clone(&self.held),
             revoked: self.revoked.clone(),
         });
-        let received = (0..).zip(messages);
-        batch.extend(
-            received.map(|(index, message)| Received::new(message, Arc::clone(&settle), index)),
-        );
+        for (index, message) in (0..).zip(messages) {
+            batch.push(Received::new(message, Arc::clone(&settle), index));
+        }
         Ok(Signal::Batch)
     }
 
@@ -106,7 +101,7 @@ impl Drop for TinyConsumer {
 }
 
 /// Settles the messages of one batch.
-struct Batch {
+struct Taken {
     shared: Arc<Shared>,
     group: Name,
     numbers: Vec<u64>,
@@ -114,7 +109,7 @@ struct Batch {
     revoked: CancellationToken,
 }
 
-impl Batch {
+impl Taken {
     fn settled(&self, back: Option<(u64, Inbound)>) {
         if let Some(queue) = self.shared.state().groups.get_mut(&self.group) {
             queue.held -= 1;
@@ -130,7 +125,7 @@ impl Batch {
     }
 }
 
-impl Settle for Batch {
+impl Settle for Taken {
     fn ack(&self, _index: u64) {
         self.settled(None);
     }

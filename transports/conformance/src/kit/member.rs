@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use tidings_transport::{DynConsumer, Name, Received, Signal};
+use tidings_transport::{Batch, DynConsumer, Name, Received, Signal};
 
 use super::{Failure, Scene, broken, chain, ensure, read};
 
@@ -14,7 +14,7 @@ pub(crate) struct Member {
     group: Name,
     consumer: Box<dyn DynConsumer>,
     // Filled by a `receive` that may be dropped at any time.
-    batch: Vec<Received>,
+    batch: Batch,
     ready: VecDeque<Received>,
 }
 
@@ -24,7 +24,7 @@ impl Member {
             scene,
             group,
             consumer,
-            batch: Vec::with_capacity(BATCH),
+            batch: Batch::default(),
             ready: VecDeque::new(),
         }
     }
@@ -43,7 +43,7 @@ impl Member {
     /// The next message, or `None` once the consumer was closed.
     pub(crate) async fn poll(&mut self) -> Result<Option<Received>, Failure> {
         loop {
-            self.ready.extend(self.batch.drain(..));
+            self.ready.extend(self.batch.drain());
             if let Some(received) = self.ready.pop_front() {
                 return Ok(Some(received));
             }

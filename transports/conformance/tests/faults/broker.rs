@@ -9,8 +9,8 @@ use std::time::Duration;
 use tidings_conformance::{Fault, FaultyHandle, Harness, Injected, Injector};
 use tidings_memory::{Memory, MemoryBrowser, MemoryConsumer};
 use tidings_transport::{
-    BoxFuture, Capabilities, CloseReport, Consumer, ErrorKind, GroupTopology, Health, Interest,
-    Lag, Message, Name, Origin, PublishError, Reason, Receipt, Received, Signal, Subscribe, Topics,
+    Batch, BoxFuture, Capabilities, CloseReport, Consumer, ErrorKind, GroupTopology, Health,
+    Interest, Lag, Message, Name, Origin, PublishError, Reason, Receipt, Signal, Subscribe, Topics,
     Topology, Transport, TransportError, TryPublish,
 };
 use tokio::sync::watch;
@@ -236,11 +236,7 @@ pub(crate) struct Subscription<C> {
 }
 
 impl<C: Client> Consumer for Subscription<C> {
-    async fn receive(
-        &mut self,
-        max: usize,
-        batch: &mut Vec<Received>,
-    ) -> Result<Signal, TransportError> {
+    async fn receive(&mut self, max: usize, batch: &mut Batch) -> Result<Signal, TransportError> {
         tokio::select! {
             biased;
             // The connection may be gone before its consumers.

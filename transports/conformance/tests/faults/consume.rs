@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidings_memory::{Memory, MemoryConsumer};
 use tidings_transport::{
-    Consumer, Inbound, Received, Settle, Signal, Subscribe, Transport, TransportError,
+    Batch, Consumer, Inbound, Received, Settle, Signal, Subscribe, Transport, TransportError,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -58,15 +58,12 @@ impl<P: Plant> PlantedConsumer<P> {
 }
 
 impl<P: Plant> Consumer for PlantedConsumer<P> {
-    async fn receive(
-        &mut self,
-        max: usize,
-        batch: &mut Vec<Received>,
-    ) -> Result<Signal, TransportError> {
+    async fn receive(&mut self, max: usize, batch: &mut Batch) -> Result<Signal, TransportError> {
         // Where a fault takes all that came, this waits for more, as if nothing had.
         loop {
-            let mut found = Vec::new();
-            let signal = self.consumer.receive(max, &mut found).await?;
+            let mut came = Batch::default();
+            let signal = self.consumer.receive(max, &mut came).await?;
+            let mut found = came.drain().collect();
             self.plant.deliver(&self.memory, &mut found);
             let found: Vec<_> = found
                 .into_iter()
@@ -76,7 +73,7 @@ impl<P: Plant> Consumer for PlantedConsumer<P> {
             if self.plant.swallows_when_cancelled() {
                 tokio::task::yield_now().await;
             }
-            batch.append(&mut held.0);
+            held.0.drain(..).for_each(|received| batch.push(received));
             if signal != Signal::Batch || !batch.is_empty() {
                 return Ok(signal);
             }

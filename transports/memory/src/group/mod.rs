@@ -120,13 +120,13 @@ impl Group {
         self.lock().poll_changed(tally.seat, version, cx)
     }
 
-    /// A message is final.
+    /// These messages are final.
     #[inline]
-    pub(crate) fn finish(&self, tally: &Tally, position: u64) {
+    pub(crate) fn finish_all(&self, tally: &Tally, positions: &[u64]) {
         if tally.is_watched() {
-            return self.finish_watched(tally, position);
+            return self.finish_watched(tally, positions);
         }
-        tally.finish();
+        tally.finish(positions.len());
         // Who began to watch in between may have missed it, so look again.
         if tally.is_watched() {
             self.tell(tally);
@@ -138,7 +138,7 @@ impl Group {
         if tally.mode == Mode::AtMostOnce {
             // contract: D9. It was final before it was handed over, so this is too late.
             self.counters.late.fetch_add(1, Ordering::Relaxed);
-            return self.finish(tally, position);
+            return self.finish_all(tally, &[position]);
         }
         let mut state = self.lock();
         let wakers = state.put_back(tally, position, message);
@@ -150,9 +150,9 @@ impl Group {
     }
 
     #[cold]
-    fn finish_watched(&self, tally: &Tally, position: u64) {
+    fn finish_watched(&self, tally: &Tally, positions: &[u64]) {
         let mut state = self.lock();
-        let wakers = state.finish(tally, position);
+        let wakers = state.finish_all(tally, positions);
         drop(state);
         wakers.wake();
         tally.ring();

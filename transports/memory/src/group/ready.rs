@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tidings_transport::{Inbound, Message, Origination, Received, Settle};
+use tidings_transport::{Batch, Inbound, Message, Origination, Received, Settle};
 
 /// Messages that may be taken, sorted by position, so that what comes back finds its old place.
 ///
@@ -63,16 +63,8 @@ impl Ready {
 
     /// Hands all over, to the end of `batch`.
     #[inline]
-    pub(crate) fn hand_over(&mut self, batch: &mut Vec<Received>, settle: &Arc<dyn Settle>) {
-        for message in &mut self.0 {
-            message.hand_over(Arc::clone(settle));
-        }
-        if batch.is_empty() {
-            let empty = VecDeque::from(std::mem::take(batch));
-            *batch = Vec::from(std::mem::replace(&mut self.0, empty));
-        } else {
-            batch.extend(self.0.drain(..));
-        }
+    pub(crate) fn hand_over(&mut self, batch: &mut Batch, settle: &Arc<dyn Settle>) {
+        batch.add(&mut self.0, settle);
     }
 }
 

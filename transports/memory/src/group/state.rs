@@ -179,9 +179,11 @@ impl State {
         Taken::Some
     }
 
-    pub(crate) fn finish(&mut self, tally: &Tally, position: u64) -> Wakers {
-        self.unfollow(tally, position);
-        tally.finish();
+    pub(crate) fn finish_all(&mut self, tally: &Tally, positions: &[u64]) -> Wakers {
+        for position in positions {
+            self.unfollow(tally, *position);
+        }
+        tally.finish(positions.len());
         self.changed()
     }
 

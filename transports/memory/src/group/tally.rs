@@ -39,8 +39,8 @@ impl Tally {
     }
 
     #[inline]
-    pub(crate) fn finish(&self) {
-        self.finished.fetch_add(1, Ordering::SeqCst);
+    pub(crate) fn finish(&self, messages: usize) {
+        self.finished.fetch_add(messages as u64, Ordering::SeqCst);
     }
 
     pub(crate) fn give_back(&self) {

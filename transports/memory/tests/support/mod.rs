@@ -13,8 +13,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use tidings_memory::{Memory, MemoryConsumer};
 use tidings_transport::{
-    Carried, Consumer, GroupTopology, Headers, Message, Mode, Name, Origin, Payload, PublishError,
-    Reason, Receipt, Received, Signal, Start, Subscribe, Topics, Transport, TryPublish,
+    Batch, Carried, Consumer, GroupTopology, Headers, Message, Mode, Name, Origin, Payload,
+    PublishError, Reason, Receipt, Received, Signal, Start, Subscribe, Topics, Transport,
+    TryPublish,
 };
 
 pub(crate) const LONG: Duration = Duration::from_secs(3600);
@@ -131,22 +132,22 @@ pub(crate) fn assert_closed(error: &PublishError) {
 
 /// Takes at most `max` messages that are there or come.
 pub(crate) async fn take(consumer: &mut MemoryConsumer, max: usize) -> Vec<Received> {
-    let mut batch = Vec::new();
+    let mut batch = Batch::default();
     assert_eq!(
         consumer.receive(max, &mut batch).await.expect("open"),
         Signal::Batch
     );
-    batch
+    batch.drain().collect()
 }
 
 /// Takes what is there without waiting.
 pub(crate) fn take_now(consumer: &mut MemoryConsumer, max: usize) -> Vec<Received> {
-    let mut batch = Vec::new();
+    let mut batch = Batch::default();
     // One poll says it all, however many came before in this task.
     let _ = poll_once(tokio::task::coop::unconstrained(
         consumer.receive(max, &mut batch),
     ));
-    batch
+    batch.drain().collect()
 }
 
 pub(crate) fn numbers(batch: &[Received]) -> Vec<u64> {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 /// nothing on the publish path.
 ///
 /// ```
-/// use tidings_transport::Name;
+/// use tidings_envelope::Name;
 ///
 /// const TOPIC: Name = Name::from_static("order.placed");
 /// assert_eq!(TOPIC, "order.placed");

@@ -11,11 +11,11 @@ use crate::{Malformed, field};
 /// becomes the nearer of the two. So every moment has a text, which reads back as the same moment.
 ///
 /// ```
-/// use tidings_transport::Timestamp;
+/// use tidings_envelope::Timestamp;
 ///
 /// let time: Timestamp = "2026-03-10T14:23:00Z".parse()?;
 /// assert_eq!(time.to_string(), "2026-03-10T14:23:00Z");
-/// # Ok::<(), tidings_transport::Malformed>(())
+/// # Ok::<(), tidings_envelope::Malformed>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use proptest::prelude::*;
-use tidings_transport::Timestamp;
+use tidings_envelope::Timestamp;
 
 #[test]
 fn extremes_neither_panic_nor_overflow() {

@@ -11,7 +11,7 @@ use crate::{Timestamp, TraceContext, trace::hex};
 /// Two ids are equal when their texts are.
 ///
 /// ```
-/// use tidings_transport::EventId;
+/// use tidings_envelope::EventId;
 ///
 /// let id = EventId::from("evt_01HZ9K2M3X");
 /// assert_eq!(id.to_string(), "evt_01HZ9K2M3X");

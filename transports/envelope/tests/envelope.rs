@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use tidings_transport::{
+use tidings_envelope::{
     Carried, Envelope, EventId, Headers, Malformed, Name, Timestamp, TraceContext, field,
 };
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use proptest::prelude::*;
-use tidings_transport::{EventId, Timestamp};
+use tidings_envelope::{EventId, Timestamp};
 
 #[test]
 fn a_fresh_id_carries_its_time_and_survives_the_wire() {

@@ -7,7 +7,7 @@ use std::{fmt, num::NonZeroU64, sync::Arc};
 /// beyond, as the specification allows.
 ///
 /// ```
-/// use tidings_transport::TraceContext;
+/// use tidings_envelope::TraceContext;
 ///
 /// let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 /// let trace = TraceContext::parse(parent, None).unwrap();

@@ -1,7 +1,7 @@
 //! Trace contexts, as the W3C has them.
 
 use proptest::prelude::*;
-use tidings_transport::TraceContext;
+use tidings_envelope::TraceContext;
 
 const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 

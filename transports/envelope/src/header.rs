@@ -9,7 +9,7 @@ use crate::{HeaderError, Name};
 /// Empty headers hold no memory and clones share theirs.
 ///
 /// ```
-/// use tidings_transport::Headers;
+/// use tidings_envelope::Headers;
 ///
 /// let mut headers = Headers::new();
 /// headers.push("region", "eu");
