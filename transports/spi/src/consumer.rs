@@ -1,4 +1,4 @@
-use std::{collections::VecDeque, fmt, future::Future, ops::Deref, sync::Arc, time::Duration};
+use std::{collections::VecDeque, fmt, future::Future, ops::Deref, ptr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
@@ -135,8 +135,16 @@ impl fmt::Debug for Batch {
 const MOST_ACKED: usize = 32;
 
 impl Batch {
-    /// Adds a message behind the others: for transports.
-    pub fn push(&mut self, received: Received) {
+    /// Adds a message behind the others: for transports. Those with one and the same [`Settle`] are
+    /// acked together.
+    pub fn push(&mut self, mut received: Received) {
+        match (&self.settle, &received.settle) {
+            (None, Some(_)) => self.settle = received.settle.take(),
+            (Some(this), Some(its)) if ptr::addr_eq(Arc::as_ptr(this), Arc::as_ptr(its)) => {
+                received.settle = None;
+            }
+            _ => {}
+        }
         self.messages.push(received);
     }
 
@@ -165,6 +173,7 @@ impl Batch {
         } else {
             self.messages.clear();
         }
+        self.settle = None;
         self.messages.drain(..)
     }
 
@@ -176,10 +185,10 @@ impl Batch {
             self.messages = Vec::from(std::mem::replace(queue, empty));
             self.settle = Some(Arc::clone(settle));
         } else {
-            self.messages.extend(queue.drain(..).map(|mut received| {
+            for mut received in queue.drain(..) {
                 received.settle = Some(Arc::clone(settle));
-                received
-            }));
+                self.push(received);
+            }
         }
     }
 

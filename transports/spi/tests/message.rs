@@ -207,27 +207,31 @@ fn a_batch_settles_what_lies_in_it_and_gives_back_the_rest() {
 
     let mut batch = Batch::default();
     batch.add(&mut queue(0..5), &common);
-    // Behind the others, and with means of its own.
-    batch.push(Received::new(inbound(), Arc::clone(&common), 5));
-    batch.add(&mut queue(6..7), &common);
-    assert_eq!((batch.len(), batch.is_empty()), (7, false));
+    let other = Arc::new(Log::default());
+    batch.push(Received::new(inbound(), Arc::clone(&other) as _, 5));
+    batch.push(Received::new(inbound(), Arc::clone(&common), 6));
+    batch.add(&mut queue(7..8), &common);
+    assert_eq!((batch.len(), batch.is_empty()), (8, false));
     batch.finish(0);
     batch.finish(5);
-    assert_eq!(said(), [("ack", 5)], "what has no means of its own waits");
+    batch.finish(6);
+    assert_eq!(said(), [], "what is the same for all waits");
+    let settled = std::mem::take(&mut *other.0.lock().expect("not poisoned"));
+    assert_eq!(settled, [("ack", 5)]);
     batch.finish(2);
     batch.finish(2);
     batch.flush();
-    assert_eq!(said(), [("ack", 0), ("ack", 2)]);
+    assert_eq!(said(), [("ack", 0), ("ack", 6), ("ack", 2)]);
     batch.flush();
     assert_eq!(said(), []);
 
-    assert!(batch.get(1).is_some() && batch.get(0).is_none() && batch.get(7).is_none());
+    assert!(batch.get(1).is_some() && batch.get(0).is_none() && batch.get(8).is_none());
     let taken = batch.take(1);
     assert!(batch.get(1).is_none() && !taken.revoked().is_cancelled());
     taken.ack();
     batch.finish(3);
     drop(batch);
-    let settled = [("ack", 1), ("ack", 3), ("release", 4), ("release", 6)];
+    let settled = [("ack", 1), ("ack", 3), ("release", 4), ("release", 7)];
     assert_eq!(said(), settled, "acks first, and nothing twice");
 
     let mut batch = Batch::default();
