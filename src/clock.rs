@@ -109,14 +109,14 @@ mod tests {
 
     #[test]
     fn the_system_clock_is_at_most_a_tick_behind_the_exact_one() {
-        // Ticks are 1 to 10 ms; the exact clock may be stepped between two reads, but not each time.
         let behind = || {
             let coarse = SystemClock.now();
             Timestamp::now().as_micros() - coarse.as_micros()
         };
-        let least = (0..100).map(|_| behind()).filter(|behind| *behind >= 0);
-        let least = least.min().expect("the exact clock is not behind");
-        assert!(least <= 10_000, "{least} µs behind");
+        // Ticks are 1 to 10 ms. A tick may come late on a machine that is shared, and the exact
+        // clock may be stepped between two reads, but not each time.
+        let mut reads = std::iter::repeat_with(behind).take(10_000_000);
+        assert!(reads.any(|behind| (0..=10_000).contains(&behind)));
     }
 
     #[tokio::test(start_paused = true)]

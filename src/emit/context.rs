@@ -420,6 +420,16 @@ impl<'a> Entered<'a> {
     }
 }
 
+/// Runs what is not the handler's own between its events: what an event's own drop code emits is a
+/// story of its own.
+#[inline(always)]
+pub(crate) fn outside<R>(f: impl FnOnce() -> R) -> R {
+    let inside = FLAGS.replace(0);
+    let done = f();
+    FLAGS.set(inside);
+    done
+}
+
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
         self.leave();

@@ -19,7 +19,7 @@ pub use publisher::Publisher;
 pub use receipt::Receipt;
 
 pub(crate) use completion::Completions;
-pub(crate) use context::{Current, Entered, QuietTurn, running_handler, turn_to};
+pub(crate) use context::{Current, Entered, QuietTurn, outside, running_handler, turn_to};
 pub(crate) use listen::{Called, Heard, Inline, Limited, Listening, TapListener, fire};
 pub(crate) use publish::{Plain, call_plainly};
 pub(crate) use publisher::try_emit;

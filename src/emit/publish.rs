@@ -276,6 +276,9 @@ pub(crate) fn try_straight<E: Event>(
         return None;
     }
     let core = slot.core();
+    if core.is_closing() {
+        return None;
+    }
     core.mind_the_start();
     let emitted = event.as_ref()?;
     let key = emitted.key().map(Bytes::from);

@@ -15,7 +15,7 @@ use tidings_transport::BoxFuture;
 use super::attempt::{context, panicked};
 use super::deliver::{is_certainly_new, note};
 use super::{Delivered, Verdict};
-use crate::emit::{Current, Entered, turn_to};
+use crate::emit::{Current, Entered, outside, turn_to};
 use crate::handler::{Entry, Invoke, Outcome, Wanted};
 
 /// How far the first attempt came.
@@ -155,7 +155,7 @@ fn begin_calls<I: Invoke, F: Future<Output = Outcome> + Send + 'static>(
             match poll_once(|| call(input, delivered), place) {
                 Ok(Outcome::Done) => {
                     note(&entry.info, delivered, 1, Verdict::Completed);
-                    source.handled();
+                    outside(|| source.handled());
                 }
                 Ok(failed) => break Ok(Begun::More(First::Ended(failed))),
                 Err(call) => break Err(call),

@@ -197,6 +197,73 @@ async fn a_bare_spawn_begins_a_new_story_and_a_scoped_one_goes_on() {
     }
 }
 
+/// An event that leaves a parcel behind.
+#[derive(Debug, serde::Serialize, serde::Deserialize, tidings::Event)]
+#[event(name = "order.parting", version = 1)]
+struct Parting {
+    #[serde(skip)]
+    bus: Option<Bus>,
+}
+
+impl Drop for Parting {
+    fn drop(&mut self) {
+        if let Some(bus) = self.bus.take() {
+            let order_id = String::from("ord-1");
+            bus.try_emit(ParcelSent { order_id }).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_an_event_s_own_drop_code_emits_is_a_story_of_its_own() {
+    let bus = bus().await;
+    let log = Log::<Option<EventId>>::default();
+    let seen = log.clone();
+    bus.on(async |_: std::sync::Arc<Parting>| {});
+    bus.on(move |sent: tidings::Delivery<ParcelSent>| {
+        seen.add(sent.causation_id().cloned());
+        async {}
+    });
+    let parting = || Parting {
+        bus: Some(bus.clone()),
+    };
+    bus.emit(parting()).await.unwrap();
+    bus.emit(parting()).await.unwrap();
+    bus.settled().await.unwrap();
+    assert_eq!(log.take(), [None, None]);
+}
+
+/// What was handled is settled before another handler is called, however long that one takes.
+#[tokio::test]
+async fn a_handler_finds_settled_what_others_handled_before_it() {
+    use tidings::transport::{Lag, Name, Transport};
+
+    let memory = tidings::memory::Memory::new();
+    let store = memory.clone();
+    let bus = Bus::builder("orders")
+        .transport(memory)
+        .build()
+        .await
+        .unwrap();
+    let log = Log::<u64>::default();
+    let seen = log.clone();
+    bus.on(async |_: OrderPlaced| {});
+    bus.on(move |_: OrderPaid| {
+        let (store, seen) = (store.clone(), seen.clone());
+        async move {
+            let lag = store.lag(&Name::from_static("orders")).await.unwrap();
+            seen.add(lag.iter().map(Lag::behind).sum::<u64>());
+        }
+    });
+    for number in 0..3 {
+        bus.emit(order(&number.to_string())).await.unwrap();
+    }
+    let order_id = String::from("ord-1");
+    bus.emit(OrderPaid { order_id }).await.unwrap();
+    bus.settled().await.unwrap();
+    assert_eq!(log.take(), [1], "nothing but itself");
+}
+
 #[tokio::test]
 async fn the_context_is_captured_when_the_emit_is_made() {
     let bus = bus().await;

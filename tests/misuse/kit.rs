@@ -206,7 +206,16 @@ fn message_body() -> Bytes {
 /// What was logged while it lives, on this thread, as a terminal would show it.
 pub(crate) struct Logs {
     lines: Lines,
-    _guard: tracing::subscriber::DefaultGuard,
+    guard: Option<tracing::subscriber::DefaultGuard>,
+}
+
+/// The level that is on for the process goes down only when it is worked out anew; as long as it
+/// is up, events go the longer way.
+impl Drop for Logs {
+    fn drop(&mut self) {
+        self.guard = None;
+        tracing::callsite::rebuild_interest_cache();
+    }
 }
 
 /// See [`Logs::lines`].
@@ -230,7 +239,7 @@ impl Logs {
             .finish();
         Self {
             lines,
-            _guard: tracing::subscriber::set_default(subscriber),
+            guard: Some(tracing::subscriber::set_default(subscriber)),
         }
     }
 

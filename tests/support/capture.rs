@@ -35,13 +35,26 @@ pub(crate) struct Seen {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Capture(Arc<Mutex<(Vec<Line>, Vec<Seen>)>>);
 
+/// A capture, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Captured(Option<DefaultGuard>);
+
+/// The level that is on for the process goes down only when it is worked out anew; as long as it
+/// is up, events go the longer way.
+impl Drop for Captured {
+    fn drop(&mut self) {
+        self.0 = None;
+        tracing::callsite::rebuild_interest_cache();
+    }
+}
+
 impl Capture {
     /// Captures what this thread logs until the guard is dropped: on a current-thread runtime
     /// that is every task's.
-    pub(crate) fn start() -> (Self, DefaultGuard) {
+    pub(crate) fn start() -> (Self, Captured) {
         let capture = Self::default();
         let guard = tracing::subscriber::set_default(Registry::default().with(capture.clone()));
-        (capture, guard)
+        (capture, Captured(Some(guard)))
     }
 
     /// The lines that say this.

@@ -156,7 +156,9 @@ impl Worker<'_> {
             self.group.pulse.polls(subscription);
         }
         let begun_at = run.at;
-        match handler.begin_run(run, self.agains.of(subscription)) {
+        let begun = handler.begin_run(run, self.agains.of(subscription));
+        run.batch.flush();
+        match begun {
             Begun::Done if run.at > begun_at => Ran::On,
             Begun::Done | Begun::Not => Ran::Not,
             Begun::More(first) => Ran::More(Arc::clone(handler), first),

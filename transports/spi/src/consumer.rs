@@ -237,8 +237,11 @@ impl Batch {
         if let Some(settle) = &self.settle
             && !self.acked.is_empty()
         {
-            settle.ack_all(&self.acked);
-            self.acked.clear();
+            // Not here while it is told, so that nothing is told twice should that panic.
+            let mut acked = std::mem::take(&mut self.acked);
+            settle.ack_all(&acked);
+            acked.clear();
+            self.acked = acked;
         }
     }
 }

@@ -260,6 +260,43 @@ fn acks_put_together_are_bounded() {
     }
 }
 
+/// Panics when it is told of message 3.
+struct Stumbling(Log);
+
+impl Settle for Stumbling {
+    fn ack(&self, index: u64) {
+        self.0.ack(index);
+        assert!(index != 3, "told of {index}");
+    }
+
+    fn release(&self, index: u64, message: Inbound) {
+        self.0.release(index, message);
+    }
+
+    fn revoked(&self) -> &CancellationToken {
+        self.0.revoked()
+    }
+}
+
+#[test]
+fn a_settle_that_panics_is_told_nothing_twice() {
+    let settle = Arc::new(Stumbling(Log::default()));
+    let mut batch = Batch::default();
+    let mut queue = (0..8)
+        .map(|index| Received::queued(inbound(), index))
+        .collect();
+    batch.add(&mut queue, &(Arc::clone(&settle) as _));
+    (0..6).for_each(|at| batch.finish(at));
+    let flushed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| batch.flush()));
+    assert!(flushed.is_err(), "the panic goes on");
+    batch.finish(6);
+    drop(batch);
+    let told = [0, 1, 2, 3, 6].map(|index| ("ack", index));
+    let said = settle.0.0.lock().expect("not poisoned");
+    assert_eq!(said[..5], told);
+    assert_eq!(said[5..], [("release", 7)]);
+}
+
 struct Loud;
 
 impl Drop for Loud {
