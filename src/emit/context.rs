@@ -393,8 +393,37 @@ impl<F: Future + Unpin> Future for Scoped<F> {
 pub(crate) struct Entered<'a> {
     home: &'a mut Option<Box<Current>>,
     outer: Option<Box<Current>>,
+    aside: Option<Box<Aside>>,
     flags: u8,
     inside: bool,
+}
+
+/// What belongs to the listeners outside, if a handler or a scope is polled inside of one.
+struct Aside {
+    heard: Option<Current>,
+    deferred: VecDeque<Box<dyn FnOnce()>>,
+}
+
+impl Aside {
+    #[cold]
+    fn take() -> Box<Self> {
+        Box::new(Self {
+            heard: HEARD.try_with(RefCell::take).ok().flatten(),
+            deferred: DEFERRED.try_with(RefCell::take).unwrap_or_default(),
+        })
+    }
+
+    #[cold]
+    fn put_back(self) {
+        let mut deferred = self.deferred;
+        // Dropped behind the borrow.
+        let _inner = HEARD.try_with(|heard| heard.replace(self.heard));
+        let _ = DEFERRED.try_with(|waiting| {
+            let mut waiting = waiting.borrow_mut();
+            deferred.append(&mut waiting);
+            *waiting = deferred;
+        });
+    }
 }
 
 impl<'a> Entered<'a> {
@@ -406,6 +435,7 @@ impl<'a> Entered<'a> {
         Self {
             home,
             outer,
+            aside: (flags & (KNOWN | WAITING) != 0).then(Aside::take),
             flags,
             inside: true,
         }
@@ -416,6 +446,9 @@ impl<'a> Entered<'a> {
             self.inside = false;
             *self.home = CURRENT.replace(self.outer.take());
             FLAGS.set(self.flags);
+            if let Some(aside) = self.aside.take() {
+                aside.put_back();
+            }
         }
     }
 }

@@ -5,8 +5,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures::FutureExt;
 use tidings::transport::Reason;
-use tidings::{Bus, Event};
+use tidings::{Bus, Context, Event};
 
 use crate::kit::{Echo, Log, Ping, Pong, bus};
 
@@ -45,6 +46,38 @@ async fn events_emitted_inside_a_listener_are_queued_breadth_first() {
         ],
         "all before the emit returned"
     );
+}
+
+/// A listener that drives a future itself keeps its own event, and what it queued stays queued.
+#[tokio::test]
+async fn a_scope_that_is_polled_inside_a_listener_leaves_its_event_alone() {
+    let bus = bus().await;
+    let log = Log::default();
+    let (first, emits) = (log.clone(), bus.clone());
+    bus.listen(move |ping: &Ping| {
+        let mine = || emits.context().event_id().unwrap().clone();
+        let before = mine();
+        emits.try_emit(Pong(ping.0)).unwrap();
+        for context in [emits.context(), Context::default()] {
+            let emitted = context.scope(async { emits.try_emit(Echo(ping.0)).unwrap() });
+            let echo = emitted.now_or_never().unwrap();
+            assert_ne!(*echo.id(), before);
+            assert_eq!(mine(), before);
+        }
+        first.add("ping ends");
+    });
+    let second = log.clone();
+    bus.listen(move |_: &Ping| second.add("ping again"));
+    let pongs = log.clone();
+    bus.listen(move |_: &Pong| pongs.add("pong"));
+    let (echoes, asks) = (log.clone(), bus.clone());
+    bus.listen(move |_: &Echo| {
+        assert!(asks.context().event_id().is_some());
+        echoes.add("echo");
+    });
+    bus.try_emit(Ping(0)).unwrap();
+    let expected = ["echo", "echo", "ping ends", "ping again", "pong"];
+    assert_eq!(log.take(), expected);
 }
 
 #[tokio::test]
