@@ -5,9 +5,11 @@
 //! | `test` | every test of the workspace; `--times N` repeats the built tests |
 //! | `ci` | everything that belongs before a merge, step by step |
 //! | `bench` | the benchmarks, in release mode |
+//! | `brokers` | real brokers for tests and first tries: `up`, `down`, `status`, `env` |
 //! | `misuse` | which rows of the misuse list have a test |
 //!
-//! Nothing has to be installed beside a Rust toolchain with rustfmt and clippy.
+//! Nothing has to be installed beside a Rust toolchain with rustfmt and clippy, except for `brokers`,
+//! which names what it misses.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -15,6 +17,7 @@
 )]
 
 mod bench;
+mod brokers;
 mod budget;
 mod ci;
 mod examples;
@@ -47,6 +50,8 @@ enum Task {
     Ci(ci::Args),
     /// Run the benchmarks in release mode.
     Bench(bench::Args),
+    /// Start, stop and show real brokers for tests and first tries.
+    Brokers(brokers::Args),
     /// List which rows of the misuse list have a test, and fail on a gap.
     Misuse,
 }
@@ -56,6 +61,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&workspace, &args),
         Task::Ci(args) => ci::run(&workspace, &args),
         Task::Bench(args) => bench::run(&workspace, &args),
+        Task::Brokers(args) => brokers::run(&workspace, &args),
         Task::Misuse => misuse::run(&workspace),
     });
     match result {

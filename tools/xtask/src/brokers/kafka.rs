@@ -1,0 +1,273 @@
+//! Apache Kafka in KRaft mode, one node, from Maven Central.
+//!
+//! It listens in plain text, and with TLS and SASL (PLAIN, SCRAM) beside it.
+
+use std::{
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::{
+    PATIENCE,
+    child::Child,
+    files::{Run, Values},
+    tls::{self, Certificates},
+    tools::{Tool, require, step},
+};
+use crate::process::seconds;
+
+/// The plain listener, as a URL that tests and examples take.
+pub(super) const URL: &str = "TIDINGS_TEST_KAFKA";
+/// The TLS listener with SASL, as `host:port`.
+const SASL_SSL: &str = "TIDINGS_TEST_KAFKA_SASL_SSL";
+/// The file of the authority that signed its certificate.
+const CA: &str = "TIDINGS_TEST_KAFKA_CA";
+
+pub(super) const MAIN: &str = "kafka.Kafka";
+
+const VERSION: &str = "4.3.1";
+
+const TOOLS: &[Tool] = &[
+    Tool {
+        program: "java",
+        version: "-version",
+        package: "default-jre-headless",
+    },
+    Tool {
+        program: "mvn",
+        version: "-version",
+        package: "maven",
+    },
+    Tool {
+        program: "openssl",
+        version: "version",
+        package: "openssl",
+    },
+];
+
+const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>tidings</groupId>
+  <artifactId>broker</artifactId>
+  <version>1</version>
+  <packaging>pom</packaging>
+  <dependencies>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>KAFKA</version></dependency>
+    <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>2.25.2</version></dependency>
+    <dependency><groupId>org.apache.logging.log4j</groupId><artifactId>log4j-core</artifactId><version>2.25.2</version></dependency>
+  </dependencies>
+</project>
+"#;
+
+/// Without one it logs nothing, not even that it started.
+const LOGGING: &str = "\
+appender.out.type=Console
+appender.out.name=out
+appender.out.layout.type=PatternLayout
+appender.out.layout.pattern=%d %p %c: %m%n
+rootLogger.level=warn
+rootLogger.appenderRef.out.ref=out
+logger.server.name=kafka.server.KafkaRaftServer
+logger.server.level=info
+";
+
+const READY: &str = "Kafka Server started";
+
+#[derive(Debug)]
+struct Ports {
+    plain: u16,
+    controller: u16,
+    sasl: u16,
+}
+
+pub(super) fn start(run: &Run, cache: &Path) -> Result<(Child, Values)> {
+    require(TOOLS)?;
+    let libs = install(cache)?;
+    let ports = free_ports()?;
+    let certificates = tls::make(run)?;
+    let logging = run.write("log4j2.properties", LOGGING)?;
+    let data = run.path("data");
+    let properties = properties(&ports, &data, &certificates);
+    let settings = run.write("server.properties", &properties)?;
+    let java = |main: &str| {
+        let mut command = Command::new("java");
+        command
+            .args(["-Xms256m", "-Xmx768m", "-XX:TieredStopAtLevel=1"])
+            .arg(format!("-Dlog4j2.configurationFile={}", logging.display()))
+            .arg("-cp")
+            .arg(libs.join("*"))
+            .arg(main);
+        command
+    };
+    let mut format = java("kafka.tools.StorageTool");
+    format
+        .args(["format", "-t", &cluster_id()?, "-c"])
+        .arg(&settings);
+    for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
+        let user = format!("{mechanism}=[name=bob,password=bob-secret]");
+        format.args(["--add-scram", &user]);
+    }
+    step(format)?;
+    let mut server = java(MAIN);
+    server.arg(&settings);
+    let child = Child::start(server, &run.log(), READY, PATIENCE)?;
+    let values = [
+        (URL, format!("kafka://127.0.0.1:{}", ports.plain)),
+        (SASL_SSL, format!("localhost:{}", ports.sasl)),
+        (CA, certificates.ca.display().to_string()),
+    ];
+    let values = values.map(|(name, value)| (String::from(name), value));
+    Ok((child, values.into()))
+}
+
+/// The jars, downloaded once.
+fn install(cache: &Path) -> Result<PathBuf> {
+    let home = cache.join(format!("kafka-{VERSION}"));
+    let libs = home.join("libs");
+    if libs.is_dir() {
+        return Ok(libs);
+    }
+    println!("kafka: downloading {VERSION} to {}", home.display());
+    let begun = Instant::now();
+    fs::create_dir_all(&home).with_context(|| format!("no folder `{}`", home.display()))?;
+    let pom = home.join("pom.xml");
+    fs::write(&pom, POM.replace("KAFKA", VERSION))
+        .with_context(|| format!("`{}` was not written", pom.display()))?;
+    // Renamed when all are there, so that a download that broke off is begun anew.
+    let partial = home.join(format!("libs-{}", std::process::id()));
+    let mut mvn = Command::new("mvn");
+    mvn.args(["-q", "-B", "-f"])
+        .arg(&pom)
+        .arg("dependency:copy-dependencies")
+        .arg(format!("-DoutputDirectory={}", partial.display()));
+    step(mvn)?;
+    match fs::rename(&partial, &libs) {
+        Ok(()) => {}
+        // Somebody else was as quick.
+        Err(_) if libs.is_dir() => fs::remove_dir_all(&partial).context("a copy stays")?,
+        Err(error) => return Err(error).context("the downloaded jars were not moved"),
+    }
+    println!("kafka: downloaded in {}", seconds(begun.elapsed()));
+    Ok(libs)
+}
+
+/// Ports that nobody has now. All are held until the last is known, so that they differ.
+fn free_ports() -> Result<Ports> {
+    let held = [(); 3].map(|()| TcpListener::bind(("127.0.0.1", 0)));
+    let mut ports = held.iter().map(|held| match held {
+        Ok(listener) => Ok(listener.local_addr()?.port()),
+        Err(error) => bail!("no free port on loopback: {error}"),
+    });
+    let mut next = || ports.next().context("three were asked for")?;
+    Ok(Ports {
+        plain: next()?,
+        controller: next()?,
+        sasl: next()?,
+    })
+}
+
+/// 16 random bytes as 22 characters of URL-safe base64.
+fn cluster_id() -> Result<String> {
+    let made = Command::new("openssl")
+        .args(["rand", "-base64", "16"])
+        .output();
+    let made = made.context("`openssl rand` did not start")?;
+    let text = String::from_utf8(made.stdout).context("`openssl rand` printed no text")?;
+    let id = text.trim().trim_end_matches('=');
+    // A leading hyphen would be read as an option.
+    Ok(id.replace('+', "A").replace('/', "_"))
+}
+
+fn properties(ports: &Ports, data: &Path, certificates: &Certificates) -> String {
+    let Ports {
+        plain,
+        controller,
+        sasl,
+    } = ports;
+    let jaas = "org.apache.kafka.common.security";
+    let lines = [
+        "process.roles=broker,controller".into(),
+        "node.id=1".into(),
+        format!("controller.quorum.voters=1@127.0.0.1:{controller}"),
+        format!(
+            "listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SASL_SSL://127.0.0.1:{sasl}"
+        ),
+        format!("advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SASL_SSL://localhost:{sasl}"),
+        "controller.listener.names=CONTROLLER".into(),
+        "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL"
+            .into(),
+        format!("log.dirs={}", data.display()),
+        "offsets.topic.replication.factor=1".into(),
+        "offsets.topic.num.partitions=8".into(),
+        "transaction.state.log.replication.factor=1".into(),
+        "transaction.state.log.min.isr=1".into(),
+        "transaction.state.log.num.partitions=8".into(),
+        "share.coordinator.state.topic.replication.factor=1".into(),
+        "share.coordinator.state.topic.min.isr=1".into(),
+        "group.initial.rebalance.delay.ms=0".into(),
+        "group.min.session.timeout.ms=1000".into(),
+        "auto.create.topics.enable=false".into(),
+        "broker.session.timeout.ms=2000".into(),
+        "broker.heartbeat.interval.ms=400".into(),
+        "sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512".into(),
+        format!(
+            "listener.name.sasl_ssl.plain.sasl.jaas.config={jaas}.plain.PlainLoginModule required user_alice=\"alice-secret\";"
+        ),
+        format!(
+            "listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config={jaas}.scram.ScramLoginModule required;"
+        ),
+        format!(
+            "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={jaas}.scram.ScramLoginModule required;"
+        ),
+        "ssl.keystore.type=PEM".into(),
+        format!("ssl.keystore.location={}", certificates.server.display()),
+        "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer".into(),
+        "super.users=User:ANONYMOUS;User:admin".into(),
+        "allow.everyone.if.no.acl.found=true".into(),
+    ];
+    let lines: Vec<String> = lines.into();
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_ports_differ() {
+        let Ports {
+            plain,
+            controller,
+            sasl,
+        } = free_ports().expect("loopback has some");
+        assert!(plain != controller && controller != sasl && sasl != plain);
+    }
+
+    #[test]
+    fn everything_binds_to_loopback() {
+        let ports = Ports {
+            plain: 1,
+            controller: 2,
+            sasl: 3,
+        };
+        let certificates = Certificates {
+            ca: "ca.pem".into(),
+            server: "server.pem".into(),
+        };
+        let text = properties(&ports, Path::new("data"), &certificates);
+        let listeners = text.lines().find(|line| line.starts_with("listeners="));
+        let listeners = listeners
+            .expect("listeners")
+            .trim_start_matches("listeners=");
+        assert!(
+            listeners
+                .split(',')
+                .all(|each| each.contains("://127.0.0.1:"))
+        );
+    }
+}
