@@ -142,15 +142,17 @@ impl LiveGroup {
             return;
         };
         let (reply, done) = oneshot::channel();
-        // A worker that is gone runs nothing.
-        if commands
+        let asked = commands
             .send(Command::Quiesce {
                 subscription,
                 reply,
             })
-            .await
-            .is_ok()
-        {
+            .await;
+        // A question that comes just when the task ends lies in its inbox as long as anybody could
+        // send there.
+        drop(commands);
+        // A worker that is gone runs nothing.
+        if asked.is_ok() {
             let _ = done.await;
         }
     }
@@ -166,10 +168,10 @@ impl LiveGroup {
         };
         let (reply, done) = oneshot::channel();
         let closed = async {
-            commands
-                .send(Command::Close { deadline, reply })
-                .await
-                .ok()?;
+            let asked = commands.send(Command::Close { deadline, reply }).await;
+            // As above.
+            drop(commands);
+            asked.ok()?;
             done.await.ok()
         };
         let closed = tokio::time::timeout(deadline, closed).await.ok().flatten();
