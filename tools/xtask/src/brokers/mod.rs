@@ -102,30 +102,16 @@ impl Broker {
 }
 
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
-    let at = |broker: Broker| Run::new(workspace.root(), broker.name());
     // Two calls at once would take each other's broker for one that was left behind.
     let _alone = files::lock(workspace.root())?;
-    match &args.action {
-        Action::Up(which) => {
-            for &broker in which.brokers() {
-                up(broker, &at(broker))?;
-            }
-        }
-        Action::Down(which) => {
-            for &broker in which.brokers() {
-                down(broker, &at(broker))?;
-            }
-        }
-        Action::Status(which) => {
-            for &broker in which.brokers() {
-                status(broker, &at(broker))?;
-            }
-        }
-        Action::Env(which) => {
-            for &broker in which.brokers() {
-                print_env(broker, &at(broker))?;
-            }
-        }
+    let (which, act): (_, fn(Broker, &Run) -> Result<()>) = match &args.action {
+        Action::Up(which) => (which, up),
+        Action::Down(which) => (which, down),
+        Action::Status(which) => (which, status),
+        Action::Env(which) => (which, print_env),
+    };
+    for &broker in which.brokers() {
+        act(broker, &Run::new(workspace.root(), broker.name()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
