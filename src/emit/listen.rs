@@ -1,5 +1,4 @@
 use std::any::Any;
-use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -62,6 +61,16 @@ pub(crate) enum Firing<'a, E: Event> {
     Shared(&'a Arc<E>),
 }
 
+impl<E: Event> Firing<'_, E> {
+    #[inline(always)]
+    fn reach(&self, listener: &Called<E>) {
+        match self {
+            Self::Lent(event) => listener.hear(event),
+            Self::Shared(event) => listener.hear_shared(event),
+        }
+    }
+}
+
 /// What every listener has: whose it is, and whether its turn still comes.
 #[derive(Debug)]
 pub(crate) struct Heard {
@@ -94,7 +103,7 @@ impl Heard {
 #[inline(always)]
 pub(crate) fn fire<E: Event>(slot: &Slot<E>, snapshot: &Snapshot<E>, event: &E) -> QuietTurn {
     let turn = QuietTurn::begin();
-    call::<E, false>(slot, snapshot, &Firing::Lent(event), 0);
+    call::<E, false>(slot, snapshot, &Firing::Lent(event));
     turn
 }
 
@@ -102,7 +111,7 @@ pub(crate) fn fire<E: Event>(slot: &Slot<E>, snapshot: &Snapshot<E>, event: &E) 
 #[inline(never)]
 pub(crate) fn fire_apart<E: Event>(slot: &Slot<E>, snapshot: &Snapshot<E>, event: &E) -> QuietTurn {
     let turn = QuietTurn::begin();
-    call::<E, true>(slot, snapshot, &Firing::Lent(event), 0);
+    call::<E, true>(slot, snapshot, &Firing::Lent(event));
     turn
 }
 
@@ -110,12 +119,7 @@ pub(crate) fn fire_apart<E: Event>(slot: &Slot<E>, snapshot: &Snapshot<E>, event
 #[inline(never)]
 pub(crate) fn fire_inside<E: Event>(slot: &Slot<E>, snapshot: &Snapshot<E>, event: &E) -> bool {
     let turn = Turn::begin();
-    call::<E, true>(
-        slot,
-        snapshot,
-        &Firing::Lent(event),
-        next_heard(snapshot, 0),
-    );
+    call_each(slot, &Firing::Lent(event), &snapshot.listeners);
     turn.end()
 }
 
@@ -127,59 +131,62 @@ pub(crate) fn fire_knowing<E: Event>(
     known: Current,
 ) {
     let turn = Turn::begin_knowing(known);
-    call::<E, true>(slot, snapshot, firing, next_heard(snapshot, 0));
+    call_each(slot, firing, &snapshot.listeners);
     turn.end();
 }
 
-/// Calls the listeners from the `first` on. `APART` makes two of it, so that the one that belongs
-/// inline has no other caller and is.
+/// Calls the listeners of a snapshot, all of them in one guard and without a look at their own marks:
+/// every removal makes a new snapshot. What a panic or a removal leaves over, [`call_each`] calls.
+/// `APART` makes two of it, so that the one that belongs inline has no other caller and is.
 #[inline(always)]
 fn call<E: Event, const APART: bool>(
     slot: &Slot<E>,
     snapshot: &Snapshot<E>,
     firing: &Firing<'_, E>,
-    first: usize,
 ) {
-    let listeners = &*snapshot.listeners;
-    // Whose turn it is, for who catches its panic. Only written in the loop, which would otherwise
-    // wait for it each time.
-    let turn = Cell::new(first);
-    let mut next = first;
-    // One guard around all of them is entered again behind the one that panicked.
-    while let Err(panic) = catch_unwind(AssertUnwindSafe(
+    let mut rest = snapshot.listeners.iter();
+    let caught = catch_unwind(AssertUnwindSafe(
         #[inline(always)]
         || {
-            let mut at = next;
-            while let Some(listener) = listeners.get(at) {
-                turn.set(at);
-                match firing {
-                    Firing::Lent(event) => listener.hear(event),
-                    Firing::Shared(event) => listener.hear_shared(event),
-                }
-                at += 1;
-                // Every removal makes a new snapshot: as long as there is none, nobody's own mark
-                // need be looked at.
+            for listener in rest.by_ref() {
+                firing.reach(listener);
                 if snapshot.is_stale() {
-                    at = next_heard(snapshot, at);
+                    break;
                 }
             }
         },
-    )) {
-        if let Some(listener) = listeners.get(turn.get()) {
-            panicked(slot, listener, panic);
-        }
-        next = next_heard(snapshot, turn.get() + 1);
+    ));
+    if caught.is_err() || !rest.as_slice().is_empty() {
+        call_rest(slot, snapshot, firing, rest.as_slice(), caught);
     }
 }
 
-/// The next one's place: one that was removed before its turn is skipped (house rule 8).
 #[cold]
 #[inline(never)]
-fn next_heard<E: Event>(snapshot: &Snapshot<E>, at: usize) -> usize {
-    let mut rest = snapshot.listeners.iter().skip(at);
-    at + rest
-        .position(|listener| !listener.heard().is_removed())
-        .unwrap_or(snapshot.listeners.len().saturating_sub(at))
+fn call_rest<E: Event>(
+    slot: &Slot<E>,
+    snapshot: &Snapshot<E>,
+    firing: &Firing<'_, E>,
+    rest: &[Called<E>],
+    caught: Result<(), Box<dyn Any + Send>>,
+) {
+    let called = &snapshot.listeners[..snapshot.listeners.len() - rest.len()];
+    if let (Err(panic), Some(listener)) = (caught, called.last()) {
+        panicked(slot, listener, panic);
+    }
+    call_each(slot, firing, rest);
+}
+
+/// Calls those that were not removed before their turn (house rule 8), each in its own guard.
+fn call_each<E: Event>(slot: &Slot<E>, firing: &Firing<'_, E>, listeners: &[Called<E>]) {
+    for listener in listeners {
+        if listener.heard().is_removed() {
+            continue;
+        }
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| firing.reach(listener))) {
+            panicked(slot, listener, panic);
+        }
+    }
 }
 
 #[cold]
