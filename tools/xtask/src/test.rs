@@ -14,6 +14,7 @@ use std::{
 use anyhow::Result;
 
 use crate::{
+    brokers::{self, Provided},
     process::{self, Show, command_line, seconds},
     tally::{Counts, Tally},
     units::{self, Libraries, SCOPE, Unit},
@@ -28,6 +29,10 @@ pub(crate) struct Args {
     /// Doc tests and compile-fail tests run the compiler each time: they run in pass 1 only.
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) times: NonZeroU32,
+    /// Start no brokers: tests that need one, and are not told of one by an environment variable,
+    /// are skipped.
+    #[arg(long)]
+    pub(crate) no_brokers: bool,
     /// Arguments for every test binary, such as a name to filter by or `--nocapture`.
     #[arg(last = true, value_name = "LIBTEST ARGS")]
     pub(crate) libtest: Vec<String>,
@@ -38,6 +43,7 @@ impl Args {
     pub(crate) fn once() -> Self {
         Self {
             times: NonZeroU32::MIN,
+            no_brokers: false,
             libtest: Vec::new(),
         }
     }
@@ -101,10 +107,16 @@ impl Report {
 pub(crate) fn execute(workspace: &Workspace, args: &Args) -> Result<Report> {
     let units = units::build(workspace)?;
     let libraries = Libraries::find(workspace, &units)?;
+    let brokers = if args.no_brokers || args.only_asks() {
+        Provided::none(workspace)
+    } else {
+        Provided::all(workspace)?
+    };
     let runner = Runner {
         workspace,
         args,
         libraries,
+        brokers,
     };
     if args.times == NonZeroU32::MIN {
         runner.once(&units)
@@ -117,6 +129,7 @@ struct Runner<'a> {
     workspace: &'a Workspace,
     args: &'a Args,
     libraries: Libraries,
+    brokers: Provided,
 }
 
 impl Runner<'_> {
@@ -200,8 +213,18 @@ impl Runner<'_> {
         self.program("doc tests", command, show, Tally::of_doc_tests())
     }
 
-    fn program(&self, label: &str, command: Command, show: Show, tally: Tally) -> Result<Outcome> {
+    fn program(
+        &self,
+        label: &str,
+        mut command: Command,
+        show: Show,
+        tally: Tally,
+    ) -> Result<Outcome> {
         let line = command_line(&command);
+        command.envs(&self.brokers.values);
+        if !self.args.no_brokers {
+            command.env(brokers::REQUIRED, "1");
+        }
         if show == Show::Live {
             println!("\n--- {label}");
         }

@@ -46,6 +46,12 @@
 //! (the whole suite eight times at once) or `stress:<times>`. [`Suite`] is the same by code;
 //! [`run_cases`] runs cases in process and hands back a [`Report`].
 //!
+//! # Brokers
+//!
+//! A transport to a broker runs the suite through [`Broker::suite`], and its other tests as
+//! [`Trials`]: without the broker they are ignored with the reason, or fail where
+//! [`REQUIRED`] is set, as it is in CI.
+//!
 //! # What is proven by type
 //!
 //! A message cannot be settled twice (D5): settling takes it by value.
@@ -68,6 +74,7 @@
 //! }
 //! ```
 
+mod broker;
 mod cases;
 mod harness;
 mod kit;
@@ -75,6 +82,7 @@ mod report;
 mod suite;
 mod trial;
 
+pub use broker::{Broker, REQUIRED, Trials};
 pub use harness::{Fault, FaultyHandle, Harness, Injected, Injector, Load};
 pub use report::{CaseReport, Outcome, Proof, Report, Requirement};
 pub use suite::{Mode, Suite, run, run_cases};

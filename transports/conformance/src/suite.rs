@@ -69,6 +69,7 @@ pub struct Suite {
     world: Arc<dyn World>,
     mode: Mode,
     limit: Duration,
+    threads: Option<usize>,
     only: Vec<String>,
 }
 
@@ -91,8 +92,17 @@ impl Suite {
             world: Arc::new(harness),
             mode: Mode::Short,
             limit,
+            threads: None,
             only: Vec::new(),
         }
+    }
+
+    /// Sets how many cases run at once, unless the command line does. Default: one per core. A case
+    /// against a broker does little but wait.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
     }
 
     /// Sets the mode. Default: short.
@@ -171,10 +181,10 @@ impl Suite {
         };
         if let Mode::Stress(times) = self.mode {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            arguments
-                .test_threads
-                .get_or_insert(cores.saturating_mul(times));
+            let at_once = self.threads.unwrap_or(cores).saturating_mul(times);
+            arguments.test_threads.get_or_insert(at_once);
         }
+        arguments.test_threads = arguments.test_threads.or(self.threads);
         let stage = Arc::new(self.stage(capabilities));
         let rounds = self.mode.rounds();
         let trials = (1..=rounds)
@@ -228,6 +238,10 @@ impl Suite {
 /// default), `full`, `stress` or `stress:<times>`. See [`Suite::main`].
 #[must_use]
 pub fn run<H: Harness>(harness: H) -> ExitCode {
+    in_named_mode(Suite::new(harness))
+}
+
+pub(crate) fn in_named_mode(suite: Suite) -> ExitCode {
     let mode = match std::env::var("TIDINGS_CONFORMANCE") {
         Err(_) => Mode::Short,
         Ok(text) => match Mode::parse(&text) {
@@ -240,7 +254,7 @@ pub fn run<H: Harness>(harness: H) -> ExitCode {
             }
         },
     };
-    Suite::new(harness).mode(mode).main()
+    suite.mode(mode).main()
 }
 
 /// Runs the cases whose name contains `filter` (`""` is all) in this process, in the short mode.
@@ -311,7 +325,7 @@ fn as_trial(stage: &Arc<Stage>, case: &'static Case, round: usize, rounds: usize
 }
 
 /// A test binary speaks through its standard output; that nobody reads it is no failure.
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
 }
 

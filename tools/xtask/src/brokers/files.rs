@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 
 /// Environment variables that tell tests where a broker is.
-pub(super) type Values = BTreeMap<String, String>;
+pub(crate) type Values = BTreeMap<String, String>;
 
 /// Waits until no other call of this command is at work here; until what it gives is dropped.
 pub(super) fn lock(root: &Path) -> Result<fs::File> {

@@ -65,6 +65,9 @@ enum Broker {
     Kafka,
 }
 
+/// Tells tests that a broker which is not there is a failure.
+pub(crate) const REQUIRED: &str = "TIDINGS_REQUIRE_BROKERS";
+
 /// How long a broker may take until it answers, or until it has stopped.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -114,6 +117,62 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
         act(broker, &Run::new(workspace.root(), broker.name()))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Brokers for a run of the tests, taken down again when it is over.
+#[derive(Debug)]
+pub(crate) struct Provided {
+    root: PathBuf,
+    /// What tests are told, so that they find them.
+    pub(crate) values: Values,
+    started: Vec<Broker>,
+}
+
+impl Provided {
+    /// None: tests that need one are skipped, and say so.
+    pub(crate) fn none(workspace: &Workspace) -> Self {
+        Self {
+            root: workspace.root().to_owned(),
+            values: Values::new(),
+            started: Vec::new(),
+        }
+    }
+
+    /// Starts those that neither run nor are named by their variable.
+    pub(crate) fn all(workspace: &Workspace) -> Result<Self> {
+        let mut provided = Self::none(workspace);
+        let _alone = files::lock(workspace.root())?;
+        for &broker in Broker::value_variants() {
+            let run = Run::new(workspace.root(), broker.name());
+            if !broker.is_given() && running(broker, &run)?.is_none() {
+                // From here on it is ours, half started or not.
+                provided.started.push(broker);
+            }
+            up(broker, &run).with_context(|| {
+                format!(
+                    "{} for the tests (`--no-brokers` skips those that need one)",
+                    broker.name()
+                )
+            })?;
+            if !broker.is_given() {
+                provided.values.extend(run.values()?);
+            }
+        }
+        Ok(provided)
+    }
+}
+
+impl Drop for Provided {
+    fn drop(&mut self) {
+        let stopped = files::lock(&self.root).and_then(|_alone| {
+            self.started
+                .iter()
+                .try_for_each(|&broker| down(broker, &Run::new(&self.root, broker.name())))
+        });
+        if let Err(error) = stopped {
+            eprintln!("error: a broker was not stopped: {error:#}");
+        }
+    }
 }
 
 fn up(broker: Broker, run: &Run) -> Result<()> {

@@ -1,0 +1,134 @@
+//! The errors of this transport, and what becomes of librdkafka's, each in one place.
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use tidings_transport::{ErrorKind, PublishError, Reason, TransportError};
+
+pub(crate) fn config(text: impl Into<String>) -> TransportError {
+    TransportError::new(ErrorKind::Config, text)
+}
+
+pub(crate) fn closed() -> TransportError {
+    TransportError::new(
+        ErrorKind::Closed,
+        "the Kafka transport is closed: open another",
+    )
+}
+
+pub(crate) fn timeout(text: impl Into<String>) -> TransportError {
+    TransportError::new(ErrorKind::Timeout, text)
+}
+
+/// An error of the client library, met while doing something.
+pub(crate) fn transport(doing: &str, error: KafkaError) -> TransportError {
+    let kind = error.rdkafka_error_code().map_or(ErrorKind::Other, kind);
+    let text = match kind {
+        ErrorKind::Forbidden => format!("{doing}: not allowed; give the user the right to"),
+        ErrorKind::Auth => format!("{doing}: the credentials were refused"),
+        _ => doing.to_owned(),
+    };
+    TransportError::new(kind, format!("{text}: {error}")).with_source(error)
+}
+
+/// A broker's answer about one topic or partition.
+pub(crate) fn answer(doing: &str, code: Code) -> TransportError {
+    transport(doing, KafkaError::Global(code))
+}
+
+pub(crate) fn kind(code: Code) -> ErrorKind {
+    match code {
+        Code::BrokerTransportFailure
+        | Code::AllBrokersDown
+        | Code::Resolve
+        | Code::NetworkException
+        | Code::BrokerNotAvailable
+        | Code::LeaderNotAvailable
+        | Code::NotLeaderForPartition
+        | Code::CoordinatorNotAvailable
+        | Code::NotCoordinator
+        | Code::CoordinatorLoadInProgress
+        | Code::NodeUpdate => ErrorKind::Connection,
+        Code::OperationTimedOut
+        | Code::RequestTimedOut
+        | Code::MessageTimedOut
+        | Code::TimedOutQueue => ErrorKind::Timeout,
+        Code::Authentication
+        | Code::SaslAuthenticationFailed
+        | Code::UnsupportedSASLMechanism
+        | Code::SSL => ErrorKind::Auth,
+        Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed => ErrorKind::Forbidden,
+        Code::UnknownTopicOrPartition
+        | Code::UnknownTopic
+        | Code::UnknownPartition
+        | Code::GroupIdNotFound => ErrorKind::Missing,
+        Code::TopicAlreadyExists => ErrorKind::Conflict,
+        Code::QueueFull => ErrorKind::Full,
+        Code::OffsetOutOfRange | Code::AutoOffsetReset | Code::LogTruncation => ErrorKind::DataLoss,
+        Code::FencedInstanceId | Code::ProducerFenced | Code::Fenced => ErrorKind::Fenced,
+        Code::InvalidTopic
+        | Code::InvalidPartitions
+        | Code::InvalidReplicationFactor
+        | Code::InvalidConfig
+        | Code::InvalidArgument
+        | Code::PolicyViolation
+        | Code::InconsistentGroupProtocol
+        | Code::InvalidSessionTimeout => ErrorKind::Config,
+        _ => ErrorKind::Other,
+    }
+}
+
+/// A publish that librdkafka refused to take: nothing was sent.
+pub(crate) fn not_taken(error: KafkaError) -> PublishError {
+    let code = error.rdkafka_error_code();
+    match code {
+        Some(Code::MessageSizeTooLarge) => PublishError::not_published(Reason::Invalid(
+            "key, headers and body together are over the producer's `message.max.bytes`".into(),
+        )),
+        _ => PublishError::not_published(transport("Kafka's client refused the event", error)),
+    }
+}
+
+/// A delivery report that is not Ok (P1): Unknown, unless it proves that nothing was written.
+pub(crate) fn not_delivered(topic: &str, code: Code) -> PublishError {
+    let reason = match code {
+        Code::PurgeQueue => return PublishError::not_published(Reason::Closed),
+        Code::PurgeInflight => Reason::Closed,
+        Code::MessageTimedOut => Reason::Timeout,
+        _ => Reason::Transport(answer(&format!("publishing to topic {topic:?}"), code)),
+    };
+    // What a broker answers when it has checked a request and written nothing.
+    let refused = matches!(
+        code,
+        Code::MessageSizeTooLarge
+            | Code::InvalidMessageSize
+            | Code::InvalidRecord
+            | Code::InvalidTopic
+            | Code::InvalidTimestamp
+            | Code::InvalidMessage
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownTopic
+            | Code::UnknownPartition
+            | Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::NotEnoughReplicas
+            | Code::PolicyViolation
+            | Code::UnsupportedCompressionType
+            | Code::UnsupportedForMessageFormat
+            | Code::QueueFull
+    );
+    if refused {
+        PublishError::not_published(reason)
+    } else {
+        PublishError::unknown(reason)
+    }
+}
+
+/// Whether librdkafka goes on by itself after this.
+pub(crate) fn passes(code: Code) -> bool {
+    matches!(
+        kind(code),
+        ErrorKind::Connection | ErrorKind::Timeout | ErrorKind::Other
+    )
+}

@@ -1,0 +1,503 @@
+//! The thread of a member: it polls whatever handlers do (trap 8), takes part in rebalances, and is
+//! the only one that stores and commits (traps 1 to 5).
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
+use tidings_transport::{
+    Carried, ErrorKind, Headers, Inbound, Mode, Name, Origination, Payload, Position, Timestamp,
+    TransportError,
+};
+
+use crate::consume::{Leave, Member};
+use crate::settle::Partition;
+use crate::status::Status;
+use crate::{KafkaConfig, error, headers, positions, topic};
+
+/// Messages taken in before who receives is told.
+const BATCH: usize = 256;
+
+/// How long a full buffer is waited for before its partition is paused: to pause throws away what
+/// was fetched (trap 9), which is not worth it for a moment.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// How long one poll waits, with and without a paused partition to look after.
+const IDLE: Duration = Duration::from_millis(100);
+const PAUSED: Duration = Duration::from_millis(5);
+
+/// Starts the thread of a member.
+pub(crate) fn start(
+    member: &Arc<Member>,
+    orders: mpsc::Receiver<Leave>,
+    client: &ClientConfig,
+    config: &KafkaConfig,
+    status: &Arc<Status>,
+) -> Result<(), TransportError> {
+    let group = &member.subscribe.group;
+    let context = Context {
+        member: Arc::clone(member),
+        status: Arc::clone(status),
+        revoke_deadline: config.revoke_deadline,
+        question: config.connect_timeout,
+    };
+    let failed = |error| error::transport(&format!("making a consumer of group {group:?}"), error);
+    let consumer = BaseConsumer::from_config_and_context(client, context).map_err(failed)?;
+    let topics = topic::subscription(&member.subscribe.topics);
+    let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+    consumer.subscribe(&topics).map_err(|error| {
+        error::transport(&format!("subscribing group {group:?} to {topics:?}"), error)
+    })?;
+    let poller = Poller {
+        consumer,
+        member: Arc::clone(member),
+        orders,
+        commit_interval: config.commit_interval,
+        commit_every: config.commit_every,
+        committed: Instant::now(),
+        version: 0,
+        partitions: Vec::new(),
+    };
+    let thread = std::thread::Builder::new()
+        .name("tidings-kafka-consumer".into())
+        .spawn(move || supervise(poller));
+    thread.map(drop).map_err(|error| {
+        error::config(format!("no thread for a Kafka consumer: {error}")).with_source(error)
+    })
+}
+
+/// Runs the thread to its end, which its receiver sees however it came.
+fn supervise(mut poller: Poller) {
+    let member = Arc::clone(&poller.member);
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        let told = poller.run();
+        let committed = poller.leave();
+        if let Err(error) = &committed {
+            tracing::warn!(group = %member.subscribe.group, %error, "a Kafka consumer leaves without a commit");
+        }
+        // Who told us may have gone.
+        let _ = told.committed.send(committed);
+        // The client leaves its group as it is dropped. That takes 5 s where the group is in the
+        // middle of a rebalance: a broker answers a connection's requests one after the other, and
+        // the member's own JoinGroup is waiting.
+        drop(poller);
+        told.left
+    }));
+    member.gone();
+    match ended {
+        Ok(left) => {
+            member.end(Ok(()));
+            let _ = left.send(());
+        }
+        Err(_) => {
+            tracing::error!(group = %member.subscribe.group, "the thread of a Kafka consumer panicked");
+            member.end(Err(TransportError::new(
+                ErrorKind::Other,
+                "the thread of a Kafka consumer panicked: the log says where",
+            )));
+        }
+    }
+}
+
+struct Poller {
+    consumer: BaseConsumer<Context>,
+    member: Arc<Member>,
+    orders: mpsc::Receiver<Leave>,
+    commit_interval: Duration,
+    commit_every: usize,
+    committed: Instant,
+    // What the member has, as of this version.
+    version: u64,
+    partitions: Vec<Arc<Partition>>,
+}
+
+impl Poller {
+    /// Until it is told to leave.
+    fn run(&mut self) -> Leave {
+        loop {
+            // Never disconnected: the member, which this thread shares, has the other end.
+            if let Ok(told) = self.orders.try_recv() {
+                return told;
+            }
+            if self.member.is_ended() {
+                // Its receiver has been told, and will tell us to leave; until then it is polled,
+                // so that the group sees a live member that hands back what it holds.
+                self.partitions().iter().for_each(|it| it.stop());
+            }
+            self.commit_if_due();
+            let paused = self.keep_flowing();
+            self.poll(if paused { PAUSED } else { IDLE });
+        }
+    }
+
+    fn partitions(&mut self) -> &[Arc<Partition>] {
+        if self.version != self.member.version() {
+            (self.version, self.partitions) = self.member.partitions();
+        }
+        &self.partitions
+    }
+
+    /// One batch, or nothing for so long.
+    fn poll(&mut self, time: Duration) {
+        let most = self.member.subscribe.window.clamp(1, BATCH);
+        let mut wait = time;
+        for _ in 0..most {
+            // Taken apart from `self`, which the message borrows.
+            let polled = self.consumer.poll(wait).map(|polled| {
+                polled.map(|message| {
+                    let place = (message.topic().to_owned(), message.partition());
+                    (place, message.offset(), inbound(&message))
+                })
+            });
+            match polled {
+                None => break,
+                Some(Ok((place, offset, message))) => self.take(&place, offset, message),
+                Some(Err(error)) => self.failed(error),
+            }
+            wait = Duration::ZERO;
+        }
+        if self.member.subscribe.mode == Mode::AtMostOnce && !self.member.is_ended() {
+            self.take_over();
+        }
+        self.member.bell.ready.notify_one();
+    }
+
+    fn take(&mut self, place: &(String, i32), offset: i64, mut message: Inbound) {
+        let found = self
+            .partitions()
+            .iter()
+            .find(|it| it.number == place.1 && it.topic == *place.0)
+            .cloned();
+        let Some(partition) = found else {
+            // It was revoked between its fetch and here; its next owner gets it.
+            return;
+        };
+        message.topic = partition.topic.clone();
+        partition.take_in(offset, message);
+    }
+
+    /// D9: committed first, then handed over. What cannot be committed is not handed over, and comes
+    /// again to who opens the group next.
+    fn take_over(&mut self) {
+        let mut marks = TopicPartitionList::new();
+        let mut taken = Vec::new();
+        for partition in self.partitions() {
+            if let Some((count, next)) = partition.to_take_over() {
+                let next = Offset::Offset(next);
+                // A valid offset is never refused.
+                let _ = marks.add_partition_offset(&partition.topic, partition.number, next);
+                taken.push((Arc::clone(partition), count));
+            }
+        }
+        if taken.is_empty() {
+            return;
+        }
+        match self.consumer.commit(&marks, CommitMode::Sync) {
+            Ok(()) => taken
+                .iter()
+                .for_each(|(partition, count)| partition.take_over(*count)),
+            Err(error) => self.member.end(Err(error::transport(
+                "committing what an at-most-once group takes over",
+                error,
+            ))),
+        }
+    }
+
+    fn failed(&self, error: KafkaError) {
+        let group = &self.member.subscribe.group;
+        let doing = format!("receiving for group {:?}", group.as_str());
+        let Some(code) = error.rdkafka_error_code() else {
+            return tracing::warn!(%group, %error, "a Kafka consumer reports an error");
+        };
+        let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
+        match error::kind(code) {
+            ErrorKind::DataLoss => {
+                self.member.end(Err(TransportError::new(
+                    ErrorKind::DataLoss,
+                    format!(
+                        "{doing}: the records after the committed offset are gone, retention has \
+                         passed them; decide where the group goes on and move its offsets there: \
+                         {error}"
+                    ),
+                )
+                .with_source(error)));
+            }
+            ErrorKind::Forbidden | ErrorKind::Fenced | ErrorKind::Auth => {
+                self.member.end(Err(error::transport(&doing, error)));
+            }
+            _ if fatal => self.member.end(Err(error::transport(&doing, error))),
+            _ => {
+                self.consumer
+                    .context()
+                    .status
+                    .failed(&error, "while receiving");
+            }
+        }
+    }
+
+    /// Pauses what is full and lets go on what has room; whether anything waits for room then.
+    fn keep_flowing(&mut self) -> bool {
+        let partitions = self.partitions().to_vec();
+        let clogged = || {
+            partitions
+                .iter()
+                .any(|it| it.is_clogged() && !it.is_paused())
+        };
+        if clogged() {
+            let until = Instant::now() + PATIENCE;
+            self.member.bell.ready.notify_one();
+            loop {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() || !clogged() {
+                    break;
+                }
+                self.member.bell.wait(left, || !clogged());
+            }
+        }
+        let (mut full, mut free) = (TopicPartitionList::new(), TopicPartitionList::new());
+        for partition in &partitions {
+            let list = match partition.pause() {
+                Some(true) => &mut full,
+                Some(false) => &mut free,
+                None => continue,
+            };
+            list.add_partition(&partition.topic, partition.number);
+        }
+        let changed = [
+            (full.count() > 0).then(|| self.consumer.pause(&full)),
+            (free.count() > 0).then(|| self.consumer.resume(&free)),
+        ];
+        for error in changed.into_iter().flatten().filter_map(Result::err) {
+            tracing::warn!(%error, "a Kafka partition could not be paused or resumed");
+        }
+        partitions.iter().any(|it| it.is_paused() || it.holds())
+    }
+
+    fn commit_if_due(&mut self) {
+        let finals = self.member.bell.finals.load(Ordering::Acquire);
+        let due = self.committed.elapsed() >= self.commit_interval && finals > 0;
+        if !due && finals < self.commit_every {
+            return;
+        }
+        self.member.bell.finals.store(0, Ordering::Release);
+        self.committed = Instant::now();
+        let partitions = self.partitions().to_vec();
+        store(&self.consumer, &partitions);
+        if let Err(error) = commit(&self.consumer, CommitMode::Async) {
+            self.consumer.context().commit_failed(&error);
+        }
+    }
+
+    /// Commits what is final, for the last time.
+    fn leave(&mut self) -> Result<(), TransportError> {
+        let partitions = self.partitions().to_vec();
+        partitions.iter().for_each(|it| it.stop());
+        store(&self.consumer, &partitions);
+        let committed = commit(&self.consumer, CommitMode::Sync);
+        for partition in &partitions {
+            self.member.revoke(partition);
+        }
+        self.consumer.unsubscribe();
+        committed
+            .map_err(|error| error::transport("committing what is final; it may come again", error))
+    }
+}
+
+/// Stores the marks that moved: the next offset of each, by one call only (trap 2).
+fn store(consumer: &BaseConsumer<Context>, partitions: &[Arc<Partition>]) {
+    let mut marks = TopicPartitionList::new();
+    for partition in partitions {
+        if let Some(next) = partition.to_store() {
+            let next = Offset::Offset(next);
+            // A valid offset is never refused.
+            let _ = marks.add_partition_offset(&partition.topic, partition.number, next);
+        }
+    }
+    if marks.count() > 0
+        && let Err(error) = consumer.store_offsets(&marks)
+    {
+        // Revoked meanwhile (trap 4): it is somebody else's now.
+        tracing::debug!(%error, "offsets of a partition that was lost were not stored");
+    }
+}
+
+/// Commits what is stored; that nothing is, is no error.
+fn commit(consumer: &BaseConsumer<Context>, mode: CommitMode) -> KafkaResult<()> {
+    match consumer.commit_consumer_state(mode) {
+        Err(KafkaError::ConsumerCommit(Code::NoOffset)) => Ok(()),
+        committed => committed,
+    }
+}
+
+/// A record, with one buffer for all its bytes.
+fn inbound(message: &BorrowedMessage<'_>) -> Inbound {
+    let payload = message.payload();
+    let key = message.key();
+    let size = payload.map_or(0, <[u8]>::len) + key.map_or(0, <[u8]>::len);
+    let mut buffer = BytesMut::with_capacity(size + 512);
+    let mut bytes = |part: &[u8]| -> Bytes {
+        buffer.extend_from_slice(part);
+        buffer.split().freeze()
+    };
+    let payload = payload.map_or(Payload::Tombstone, |payload| Payload::Bytes(bytes(payload)));
+    let key = key.map(&mut bytes);
+    let (fields, headers) = match message.headers() {
+        Some(raw) => headers::from_kafka(raw, &mut bytes),
+        None => (Headers::new(), Headers::new()),
+    };
+    let millis = message.timestamp().to_millis();
+    Inbound {
+        topic: Name::from_static(""),
+        key,
+        envelope: Carried::Raw(fields),
+        headers,
+        payload,
+        origination: Origination {
+            attempt: 0,
+            position: Some(Position {
+                partition: message.partition(),
+                offset: message.offset(),
+            }),
+            published: millis.map(|millis| Timestamp::from_micros(millis.saturating_mul(1_000))),
+        },
+    }
+}
+
+/// What librdkafka calls on the member's thread, within `poll` (trap 5).
+struct Context {
+    member: Arc<Member>,
+    status: Arc<Status>,
+    revoke_deadline: Duration,
+    question: Duration,
+}
+
+impl Context {
+    fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
+        let subscribe = &self.member.subscribe;
+        let resolved = positions::resolve(consumer, partitions, subscribe.start, self.question)
+            .and_then(|positions| {
+                let (mut begin, mut new) = (TopicPartitionList::new(), TopicPartitionList::new());
+                for it in &positions {
+                    begin.add_partition_offset(&it.topic, it.partition, it.offset)?;
+                    if it.is_new && matches!(it.offset, Offset::Offset(_)) {
+                        new.add_partition_offset(&it.topic, it.partition, it.offset)?;
+                    }
+                }
+                match consumer.rebalance_protocol() {
+                    RebalanceProtocol::Cooperative => consumer.incremental_assign(&begin)?,
+                    RebalanceProtocol::Eager | RebalanceProtocol::None => {
+                        consumer.assign(&begin)?
+                    }
+                }
+                if new.count() > 0 {
+                    consumer.commit(&new, CommitMode::Async)?;
+                }
+                Ok(positions)
+            });
+        match resolved {
+            Ok(positions) => {
+                for it in positions {
+                    let partition = Partition::new(
+                        Name::from(it.topic),
+                        it.partition,
+                        subscribe.window,
+                        subscribe.mode,
+                        &self.member.bell,
+                    );
+                    if let Offset::Offset(offset) = it.offset {
+                        partition.begin_at(offset);
+                    }
+                    self.member.assign(partition);
+                }
+                self.status.connected();
+            }
+            Err(error) => self.member.end(Err(error::transport(
+                &format!("finding where group {:?} goes on", subscribe.group.as_str()),
+                error,
+            ))),
+        }
+    }
+
+    /// Hands over no more, tells handlers, waits a while for what is out, commits, and lets go. What
+    /// is lost already is neither waited for nor committed (D4).
+    fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
+        let mine: Vec<_> = self
+            .member
+            .partitions()
+            .1
+            .into_iter()
+            .filter(|it| partitions.find_partition(&it.topic, it.number).is_some())
+            .collect();
+        mine.iter().for_each(|it| it.stop());
+        if !consumer.assignment_lost() {
+            let until = Instant::now() + self.revoke_deadline;
+            let settled = || mine.iter().all(|it| it.unsettled() == 0);
+            loop {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() || settled() {
+                    break;
+                }
+                self.member.bell.wait(left, settled);
+            }
+            store(consumer, &mine);
+            if let Err(error) = commit(consumer, CommitMode::Sync) {
+                self.commit_failed(&error);
+            }
+        }
+        mine.iter().for_each(|it| self.member.revoke(it));
+        let let_go = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),
+            RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.unassign(),
+        };
+        if let Err(error) = let_go {
+            tracing::warn!(%error, "revoked Kafka partitions could not be let go");
+        }
+    }
+
+    /// The next commit carries it.
+    fn commit_failed(&self, error: &KafkaError) {
+        tracing::warn!(group = %self.member.subscribe.group, %error, "a Kafka commit failed");
+        self.member.bell.finals.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+impl ClientContext for Context {
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.status.read_statistics(statistics);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.status.failed(&error, reason);
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        what: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        match what {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                self.assign(consumer, partitions);
+            }
+            _ => self.revoke(consumer, partitions),
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        match result {
+            Ok(()) | Err(KafkaError::ConsumerCommit(Code::NoOffset)) => {}
+            Err(error) => self.commit_failed(&error),
+        }
+    }
+}

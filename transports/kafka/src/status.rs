@@ -1,0 +1,145 @@
+//! What librdkafka says about its connection: the state that `health` shows, and the last cause, which
+//! a question that timed out cannot tell (trap 17: librdkafka retries for ever, in silence).
+
+use std::sync::{Mutex, PoisonError};
+
+use rdkafka::ClientContext;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use serde::Deserialize;
+use tidings_transport::{ErrorKind, Health, TransportError};
+
+use crate::error;
+
+#[derive(Debug)]
+pub(crate) struct Status(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    health: Health,
+    cause: Option<(Code, String)>,
+    fatal: bool,
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self(Mutex::new(State {
+            health: Health::Connecting("no broker has answered yet".into()),
+            cause: None,
+            fatal: false,
+        }))
+    }
+}
+
+impl Status {
+    pub(crate) fn health(&self) -> Health {
+        self.state().health.clone()
+    }
+
+    /// A broker answered.
+    pub(crate) fn connected(&self) {
+        let mut state = self.state();
+        if state.health != Health::Closed {
+            state.health = Health::Connected;
+            state.cause = None;
+        }
+    }
+
+    pub(crate) fn closed(&self) {
+        self.state().health = Health::Closed;
+    }
+
+    /// Whether the client said that it cannot go on; asking forgets it.
+    pub(crate) fn take_fatal(&self) -> bool {
+        std::mem::take(&mut self.state().fatal)
+    }
+
+    /// An error of the client's own, which no call returned.
+    pub(crate) fn failed(&self, error: &KafkaError, reason: &str) {
+        let Some(code) = error.rdkafka_error_code() else {
+            return;
+        };
+        tracing::warn!(%code, reason, "Kafka's client reports an error");
+        let mut state = self.state();
+        state.fatal |= code == Code::Fatal;
+        // That all brokers are down says less than what was said about the last of them.
+        let vague = code == Code::AllBrokersDown && state.cause.is_some();
+        if !vague {
+            state.cause = Some((code, reason.to_owned()));
+        }
+        if state.health != Health::Closed && error::kind(code) != ErrorKind::Other {
+            state.health = Health::Connecting(reason.to_owned());
+        }
+    }
+
+    /// A question that had no answer, with the cause that the client gave meanwhile.
+    pub(crate) fn no_answer(
+        &self,
+        doing: &str,
+        servers: &str,
+        error: KafkaError,
+    ) -> TransportError {
+        match &self.state().cause {
+            Some((code, reason)) => {
+                let kind = match error::kind(*code) {
+                    ErrorKind::Other => ErrorKind::Connection,
+                    kind => kind,
+                };
+                TransportError::new(kind, format!("{doing} at {servers}: {reason} ({code})"))
+                    .with_source(error)
+            }
+            None => TransportError::new(
+                ErrorKind::Connection,
+                format!("{doing} at {servers}: no broker answered"),
+            )
+            .with_source(error),
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is read of the statistics: whether any broker can be reached.
+#[derive(Deserialize)]
+struct Statistics {
+    brokers: std::collections::HashMap<String, Broker>,
+}
+
+#[derive(Deserialize)]
+struct Broker {
+    state: String,
+    nodeid: i32,
+}
+
+impl Status {
+    pub(crate) fn read_statistics(&self, statistics: &[u8]) {
+        match serde_json::from_slice::<Statistics>(statistics) {
+            Ok(statistics) => {
+                let mut brokers = statistics.brokers.values();
+                // Logical brokers, of coordinators for one, have no number.
+                if brokers.any(|broker| broker.nodeid >= 0 && broker.state == "UP") {
+                    self.connected();
+                }
+            }
+            Err(error) => tracing::warn!(%error, "Kafka's client sent unreadable statistics"),
+        }
+    }
+}
+
+/// The context of clients that only ask questions.
+#[derive(Clone, Debug)]
+pub(crate) struct Asking(pub(crate) std::sync::Arc<Status>);
+
+impl ClientContext for Asking {
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.0.read_statistics(statistics);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.failed(&error, reason);
+    }
+}
+
+impl ConsumerContext for Asking {}

@@ -1,0 +1,334 @@
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tidings_transport::{
+    Browser, Capabilities, CloseReport, Entry, ErrorKind, GroupTopology, Health, Interest, Lag,
+    Message, Name, Origin, PublishError, Reason, Receipt, Subscribe, Topics, Topology, Transport,
+    TransportError, TryPublish,
+};
+
+use crate::admin::Admin;
+use crate::consume::{KafkaConsumer, Member};
+use crate::publish::{self, Line};
+use crate::status::Status;
+use crate::{KafkaConfig, error, poll, topic};
+
+/// The Kafka transport: one producer, and a consumer for each member that is opened.
+///
+/// Nothing connects before the first use.
+pub struct Kafka {
+    servers: Arc<str>,
+    config: KafkaConfig,
+    status: Arc<Status>,
+    line: Arc<Line>,
+    state: Mutex<State>,
+    closed: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    admin: Option<Arc<Admin>>,
+    members: Vec<Weak<Member>>,
+    // What each group gets, as it was declared or opened here.
+    groups: HashMap<Name, Topics>,
+}
+
+impl Kafka {
+    /// A transport to the cluster that these servers lead to: `host:port`, more of them parted by
+    /// commas.
+    #[must_use]
+    pub fn new(servers: impl AsRef<str>) -> Self {
+        Self::with_config(servers, KafkaConfig::default())
+    }
+
+    /// [`new`](Self::new) with these settings.
+    #[must_use]
+    pub fn with_config(servers: impl AsRef<str>, config: KafkaConfig) -> Self {
+        let servers: Arc<str> = Arc::from(servers.as_ref());
+        let status = Arc::<Status>::default();
+        let line = Line::new(
+            config.producer(&servers),
+            config.publish_deadline,
+            Arc::clone(&status),
+        );
+        Self {
+            servers,
+            config,
+            status,
+            line,
+            state: Mutex::default(),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Checks the settings, as the first use does. Asks no broker.
+    ///
+    /// # Errors
+    ///
+    /// `Config`, naming every setting that is out of its range, or the server that is no
+    /// `host:port`.
+    pub fn check(&self) -> Result<(), TransportError> {
+        let server = |server: &str| {
+            let (host, port) = server.trim().rsplit_once(':')?;
+            (!host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)).then_some(())
+        };
+        if let Some(wrong) = self.servers.split(',').find(|it| server(it).is_none()) {
+            return Err(error::config(format!(
+                "{wrong:?} is no Kafka server: write `host:port`, more of them parted by commas"
+            )));
+        }
+        self.config.check()
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> &KafkaConfig {
+        &self.config
+    }
+
+    pub(crate) fn set(self, change: impl FnOnce(&mut KafkaConfig)) -> Self {
+        let mut config = self.config.clone();
+        change(&mut config);
+        Self::with_config(&*self.servers, config)
+    }
+
+    fn usable(&self) -> Result<(), TransportError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(error::closed());
+        }
+        self.check()
+    }
+
+    fn admin(&self) -> Result<Arc<Admin>, TransportError> {
+        let mut state = self.state();
+        if let Some(admin) = &state.admin {
+            return Ok(Arc::clone(admin));
+        }
+        let admin = Admin::new(&self.servers, &self.config, &self.status, &self.line)?;
+        Ok(Arc::clone(state.admin.insert(Arc::new(admin))))
+    }
+
+    /// The checks of P6.
+    fn record(&self, message: Message) -> Result<publish::Record, PublishError> {
+        self.usable().map_err(|error| {
+            PublishError::not_published(match error.kind() {
+                ErrorKind::Closed => Reason::Closed,
+                _ => Reason::Transport(error),
+            })
+        })?;
+        publish::record(message, &self.config)
+    }
+
+    fn members(&self) -> Vec<Arc<Member>> {
+        let mut state = self.state();
+        state
+            .members
+            .retain(|member| member.upgrade().is_some_and(|it| !it.is_gone()));
+        state.members.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Kafka {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kafka")
+            .field("servers", &self.servers)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Transport for Kafka {
+    type Consumer = KafkaConsumer;
+    type Browser = NoBrowser;
+
+    fn system(&self) -> &'static str {
+        "kafka"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            order: true,
+            groups: true,
+            retains: true,
+            replay: true,
+            confirms: true,
+            lag: true,
+            durable: true,
+            ..Capabilities::none(self.config.max_payload)
+        }
+    }
+
+    async fn declare(&self, topology: &Topology) -> Result<(), TransportError> {
+        self.usable()?;
+        self.admin()?.declare(topology).await?;
+        let mut state = self.state();
+        for group in &topology.groups {
+            state
+                .groups
+                .insert(group.name.clone(), group.topics.clone());
+        }
+        Ok(())
+    }
+
+    /// Nothing: groups of Kafka exist by their committed offsets.
+    fn attach(&self, _: &GroupTopology) -> Result<(), TransportError> {
+        self.usable()
+    }
+
+    /// Nothing: groups of Kafka outlive the process.
+    fn detach(&self, _: &Name, _: &Topics) {}
+
+    fn interest(&self, _: &Name) -> Interest {
+        Interest::unknown()
+    }
+
+    /// The checks of P6; Ok needs a delivery report, so the rest is [`publish`](Self::publish).
+    fn try_publish(&self, message: Message, _: &Origin) -> TryPublish {
+        match self.record(message.clone()) {
+            Ok(_) => TryPublish::Wait(message),
+            Err(error) => TryPublish::Refused(error, message),
+        }
+    }
+
+    async fn publish(&self, message: Message, _: Origin) -> Result<Receipt, PublishError> {
+        self.line.publish(self.record(message)?).await
+    }
+
+    /// Joins the group. Its partitions come once the group has agreed on them.
+    async fn subscribe(&self, subscribe: Subscribe) -> Result<KafkaConsumer, TransportError> {
+        self.usable()?;
+        topic::check_group(&subscribe.group).map_err(error::config)?;
+        let found = self.admin()?.ask(Admin::topics).await?;
+        let exact = subscribe.topics.exact.iter();
+        let missing: Vec<&Name> = exact
+            .filter(|name| !found.contains_key(name.as_str()))
+            .collect();
+        if !missing.is_empty() {
+            return Err(TransportError::new(
+                ErrorKind::Missing,
+                format!("topics {missing:?} do not exist: declare them first"),
+            ));
+        }
+        let mut client = self.config.consumer(&self.servers, &subscribe.group);
+        if !subscribe.topics.patterns.is_empty() {
+            let refresh = self.config.topic_refresh.as_millis().to_string();
+            client
+                .set("topic.blacklist", topic::RESERVED)
+                .set("topic.metadata.refresh.interval.ms", refresh);
+        }
+        let (member, orders) = Member::new(subscribe);
+        poll::start(&member, orders, &client, &self.config, &self.status)?;
+        let mut state = self.state();
+        let group = &member.subscribe.group;
+        state
+            .groups
+            .insert(group.clone(), member.subscribe.topics.clone());
+        state.members.push(Arc::downgrade(&member));
+        drop(state);
+        Ok(KafkaConsumer::new(member))
+    }
+
+    async fn browse(&self, topic: &Name) -> Result<NoBrowser, TransportError> {
+        Err(TransportError::new(
+            ErrorKind::Unsupported,
+            format!("topic {topic:?} cannot be browsed yet: read it with Kafka's own tools"),
+        ))
+    }
+
+    async fn lag(&self, group: &Name) -> Result<Vec<Lag>, TransportError> {
+        self.usable()?;
+        let topics = self.state().groups.get(group).cloned().ok_or_else(|| {
+            TransportError::new(
+                ErrorKind::Missing,
+                format!("group {group:?} was neither declared nor opened here"),
+            )
+        })?;
+        let mut marks = BTreeMap::new();
+        let members = self.members();
+        for member in members.iter().filter(|it| it.subscribe.group == *group) {
+            for partition in member.partitions().1 {
+                if let Some(mark) = partition.mark() {
+                    marks.insert((partition.topic.clone(), partition.number), mark);
+                }
+            }
+        }
+        let group = group.clone();
+        self.admin()?
+            .ask(move |admin| admin.lag(&group, &topics, &marks))
+            .await
+    }
+
+    fn health(&self) -> Health {
+        self.status.health()
+    }
+
+    /// Ends all members once what they hold is settled, flushes the producer, commits, leaves.
+    async fn close(&self, deadline: Duration) -> Result<CloseReport, TransportError> {
+        let until = Instant::now() + deadline;
+        let left = || until.saturating_duration_since(Instant::now());
+        self.closed.store(true, Ordering::Release);
+        let members = self.members();
+        members.iter().for_each(|member| member.end(Ok(())));
+        let settled = async {
+            for member in &members {
+                member.settled().await;
+            }
+        };
+        // What is still held by then comes again; it is counted, not waited for.
+        let _ = tokio::time::timeout(deadline / 2, settled).await;
+        let unsettled: usize = members.iter().map(|member| member.unsettled()).sum();
+        let flushed = self.line.close(left()).await;
+        let mut failed = Vec::new();
+        for member in &members {
+            if let Err(error) = member.leave(left().max(LEAVING)).await {
+                failed.push(error.to_string());
+            }
+        }
+        self.status.closed();
+        // Its threads end without us.
+        let admin = self.state().admin.take();
+        drop(tokio::task::spawn_blocking(move || drop(admin)));
+        let unflushed = match flushed {
+            Ok(unflushed) => unflushed,
+            Err(error) => {
+                failed.push(error.to_string());
+                0
+            }
+        };
+        if failed.is_empty() {
+            Ok(CloseReport {
+                unflushed,
+                unsettled,
+            })
+        } else {
+            Err(error::timeout(format!(
+                "{unsettled} messages are unsettled and {unflushed} publishes Unknown; {}",
+                failed.join("; ")
+            )))
+        }
+    }
+}
+
+/// What is left for a member to leave, when a close has used up its time.
+const LEAVING: Duration = Duration::from_millis(250);
+
+/// Nothing can be browsed yet.
+#[derive(Debug)]
+pub enum NoBrowser {}
+
+impl Browser for NoBrowser {
+    async fn next(&mut self) -> Result<Option<Entry>, TransportError> {
+        match *self {}
+    }
+
+    async fn remove(&mut self, _: &Entry) -> Result<(), TransportError> {
+        match *self {}
+    }
+}

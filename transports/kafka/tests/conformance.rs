@@ -1,0 +1,31 @@
+//! The Kafka transport keeps the contract, on a real broker.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tidings_conformance::{Broker, Harness};
+use tidings_kafka::Kafka;
+use tidings_transport::TransportError;
+
+struct KafkaHarness {
+    servers: String,
+}
+
+impl Harness for KafkaHarness {
+    type Transport = Kafka;
+
+    async fn open(&self) -> Result<Kafka, TransportError> {
+        Ok(Kafka::new(&self.servers).partitions(3))
+    }
+
+    /// A group has to be joined, and offsets to be fetched, before anything comes.
+    fn quiet(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+}
+
+fn main() -> ExitCode {
+    Broker::named_by("TIDINGS_TEST_KAFKA").suite(|url| KafkaHarness {
+        servers: url.trim_start_matches("kafka://").to_owned(),
+    })
+}
