@@ -1,6 +1,7 @@
 //! A member of a group, as the bus sees it: what its thread took in, and the word to end.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -188,6 +189,7 @@ impl Member {
             }
         }
         *turn = turn.wrapping_add(1);
+        self.bell.wanted.store(batch.is_empty(), Ordering::Release);
         (!batch.is_empty()).then_some(Ok(Signal::Batch))
     }
 

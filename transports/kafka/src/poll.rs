@@ -164,7 +164,11 @@ impl Poller {
             }
             wait = Duration::ZERO;
         }
-        if self.member.subscribe.mode == Mode::AtMostOnce && !self.member.is_ended() {
+        // Only for who waits for it: what is taken over and not handed over is lost with the partition.
+        if self.member.subscribe.mode == Mode::AtMostOnce
+            && self.member.bell.wanted.load(Ordering::Acquire)
+            && !self.member.is_ended()
+        {
             self.take_over();
         }
         self.member.bell.ready.notify_one();

@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Bell {
     /// There is something to receive.
     pub(crate) ready: Notify,
+    /// Who receives waits for something.
+    pub(crate) wanted: AtomicBool,
     /// Finals since the last commit.
     pub(crate) finals: AtomicUsize,
     /// Settled after their assignment was lost (D4).

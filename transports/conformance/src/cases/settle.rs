@@ -253,8 +253,7 @@ async fn at_most_once_repeats_nothing(scene: Scene) -> Verdict {
     // At most a window is lost with the member.
     ensure!(
         tally.unique() >= 6,
-        "{} of 10 came, the window was 4",
-        tally.unique()
+        "only {seqs:?} came of 10, the window was 4"
     );
     Ok(())
 }
