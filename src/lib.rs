@@ -117,6 +117,8 @@ pub use pipeline::{
 };
 #[cfg(feature = "derive")]
 pub use tidings_derive::Event;
+#[cfg(feature = "kafka")]
+pub use tidings_kafka as kafka;
 pub use tidings_memory as memory;
 pub use tidings_transport as transport;
 pub use tidings_transport::{

@@ -133,7 +133,12 @@ impl Bus {
             if self.backlog().await == Some(0) {
                 return Ok(());
             }
-            changed.await;
+            if self.core().capabilities.durable {
+                // What another process does changes nothing here.
+                let _ = tokio::time::timeout(LOOK_AGAIN, changed).await;
+            } else {
+                changed.await;
+            }
         }
     }
 
@@ -221,7 +226,10 @@ impl Bus {
     pub(crate) async fn standings(&self) -> Vec<String> {
         let mut standings = Vec::new();
         for group in self.registry().groups() {
-            let (_, behind) = self.lags(std::slice::from_ref(&group)).await;
+            let behind = match self.lags(std::slice::from_ref(&group)).await {
+                Some((_, behind)) => behind.to_string(),
+                None => String::from("an unknown number of"),
+            };
             let stats = group.core.counters.stats();
             let state = match (stats.stopped, group.core.gate.is_closed()) {
                 (true, _) => ", stopped",
@@ -241,15 +249,16 @@ impl Bus {
         // A group that stopped after a dead letter has nothing left to do.
         let mut groups = self.registry().groups();
         groups.retain(|group| !group.core.counters.stats().stopped);
-        let first = self.lags(&groups).await;
-        let again = self.lags(&groups).await;
+        let first = self.lags(&groups).await?;
+        let again = self.lags(&groups).await?;
         // The same ends again: nothing was published since the first look at any group, so what that
         // saw was true of all of them at once, and no cascade was missed.
         (first.0 == again.0).then_some(first.1)
     }
 
-    /// What was ever published to the groups, and how much of it is not final.
-    async fn lags(&self, groups: &[Arc<LiveGroup>]) -> (u64, u64) {
+    /// What was ever published to the groups, and how much of it is not final; `None` where the
+    /// transport could not tell now.
+    async fn lags(&self, groups: &[Arc<LiveGroup>]) -> Option<(u64, u64)> {
         let (mut end, mut behind) = (0, 0);
         for group in groups {
             match self.core().transport.lag(&group.core.name).await {
@@ -262,10 +271,14 @@ impl Bus {
                     behind += group.core.counters.stats().unsettled as u64;
                 }
                 // A group that was never attached has nothing to do.
-                Err(_) => {}
+                Err(error) if error.kind() == ErrorKind::Missing => {}
+                Err(error) => {
+                    tracing::debug!(group = %group.core.name, %error, "no lag could be read");
+                    return None;
+                }
             }
         }
-        (end, behind)
+        Some((end, behind))
     }
 
     async fn drained(&self, groups: &[Arc<LiveGroup>]) {
@@ -303,11 +316,15 @@ impl Bus {
                 .sum();
             return taken <= kept;
         }
-        let (first, _) = self.lags(&live).await;
-        let (again, behind) = self.lags(&live).await;
-        first == again && behind <= kept
+        match (self.lags(&live).await, self.lags(&live).await) {
+            (Some((first, _)), Some((again, behind))) => first == again && behind <= kept,
+            _ => false,
+        }
     }
 }
+
+/// How often a bus on a broker looks whether it has settled.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What closing a group or the transport gets at least, so that a drain that used up its deadline
 /// still ends in order; together they stay under the second that S2 allows.

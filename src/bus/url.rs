@@ -1,9 +1,12 @@
 //! A transport from a URL, so that an environment variable moves a program.
 
+use std::str::FromStr;
 use std::time::Duration;
 
-use tidings_memory::Memory;
-use tidings_transport::Name;
+#[cfg(feature = "kafka")]
+use tidings_kafka::{Compression, Kafka, KafkaConfig};
+use tidings_memory::{Memory, MemoryConfig};
+use tidings_transport::{Name, TransportError};
 
 use super::error::BuildError;
 use super::{Bus, BusBuilder};
@@ -11,14 +14,66 @@ use super::{Bus, BusBuilder};
 /// The environment variable that [`Bus::from_env`] reads.
 const VARIABLE: &str = "TIDINGS_URL";
 
-/// What a memory URL may set.
-const KEYS: [&str; 6] = [
-    "queue",
-    "spill",
-    "dead_letters",
-    "publish_deadline",
-    "max_payload",
-    "encoded",
+/// A key of a URL's query: its name, and how its value gets into the transport's settings.
+type Key<C> = (&'static str, fn(&mut C, &str) -> Result<(), &'static str>);
+
+const MEMORY: &[Key<MemoryConfig>] = &[
+    ("queue", |to, text| set(&mut to.queue, number(text))),
+    ("spill", |to, text| set(&mut to.spill, number(text))),
+    ("dead_letters", |to, text| {
+        set(&mut to.dead_letters, number(text))
+    }),
+    ("publish_deadline", |to, text| {
+        set(&mut to.publish_deadline, duration(text))
+    }),
+    ("max_payload", |to, text| {
+        set(&mut to.max_payload, number(text))
+    }),
+    ("encoded", |to, text| {
+        set(&mut to.encoded, text.parse().map_err(|_| "true or false"))
+    }),
+];
+
+#[cfg(feature = "kafka")]
+const KAFKA: &[Key<KafkaConfig>] = &[
+    ("partitions", |to, text| {
+        set(&mut to.partitions, number(text))
+    }),
+    ("replication", |to, text| {
+        set(&mut to.replication, number(text).map(Some))
+    }),
+    ("publish_deadline", |to, text| {
+        set(&mut to.publish_deadline, duration(text))
+    }),
+    ("connect_timeout", |to, text| {
+        set(&mut to.connect_timeout, duration(text))
+    }),
+    ("session_timeout", |to, text| {
+        set(&mut to.session_timeout, duration(text))
+    }),
+    ("revoke_deadline", |to, text| {
+        set(&mut to.revoke_deadline, duration(text))
+    }),
+    ("linger", |to, text| set(&mut to.linger, duration(text))),
+    ("compression", |to, text| {
+        let known = Compression::parse(text).ok_or("none, gzip, snappy or lz4");
+        set(&mut to.compression, known)
+    }),
+    ("buffered_messages", |to, text| {
+        set(&mut to.buffered_messages, number(text))
+    }),
+    ("buffered_kib", |to, text| {
+        set(&mut to.buffered_kib, number(text))
+    }),
+    ("fetched_kib", |to, text| {
+        set(&mut to.fetched_kib, number(text))
+    }),
+    ("max_payload", |to, text| {
+        set(&mut to.max_payload, number(text))
+    }),
+    ("topic_refresh", |to, text| {
+        set(&mut to.topic_refresh, duration(text))
+    }),
 ];
 
 impl Bus {
@@ -38,8 +93,16 @@ impl Bus {
         }
     }
 
-    /// A bus on the transport that a URL names: `memory://`, with `queue`, `spill`,
-    /// `dead_letters`, `publish_deadline` (`500ms`, `30s`), `max_payload` and `encoded` as query.
+    /// A bus on the transport that a URL names:
+    ///
+    /// - `memory://`, with `queue`, `spill`, `dead_letters`, `publish_deadline` (`500ms`, `30s`),
+    ///   `max_payload` and `encoded` as query;
+    /// - `kafka://host:9092,host2:9092/`, with feature `kafka`, and `partitions`, `replication`,
+    ///   `publish_deadline`, `connect_timeout`, `session_timeout`, `revoke_deadline`, `linger`,
+    ///   `compression` (`none`, `gzip`, `snappy`, `lz4`), `buffered_messages`, `buffered_kib`,
+    ///   `fetched_kib`, `max_payload` and `topic_refresh`.
+    ///
+    /// Each key is the setting of the same name of the transport's own type.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -73,13 +136,19 @@ impl BusBuilder {
         };
         match scheme {
             "memory" => memory(rest).map(|memory| self.transport(memory)),
-            "kafka" | "amqp" | "amqps" => Err(vec![format!(
+            #[cfg(feature = "kafka")]
+            "kafka" => kafka(rest).map(|kafka| self.transport(kafka)),
+            #[cfg(not(feature = "kafka"))]
+            "kafka" => Err(vec![String::from(
+                "this build has no Kafka: turn on the feature `kafka` of tidings",
+            )]),
+            "amqp" | "amqps" => Err(vec![format!(
                 "this build has no transport for {scheme}://: it is not part of this version of tidings"
             )]),
             other => {
                 let hint = nearest(other, ["memory", "kafka", "amqp", "amqps"].into_iter());
                 Err(vec![format!(
-                    "unknown transport {other:?}{hint} (valid: memory)"
+                    "unknown transport {other:?}{hint} (valid: memory, kafka)"
                 )])
             }
         }
@@ -88,46 +157,77 @@ impl BusBuilder {
 
 fn memory(rest: &str) -> Result<Memory, Vec<String>> {
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let mut problems = Vec::new();
+    let mut config = MemoryConfig::default();
+    let mut problems = read(&mut config, query, MEMORY);
     if !place.trim_end_matches('/').is_empty() {
         problems.push(String::from(
             "a memory:// URL names no host: everything is in this process",
         ));
     }
-    let mut memory = Memory::new();
+    finish(Memory::with_config(config), problems)
+}
+
+#[cfg(feature = "kafka")]
+fn kafka(rest: &str) -> Result<Kafka, Vec<String>> {
+    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (servers, path) = place.split_once('/').unwrap_or((place, ""));
+    let mut config = KafkaConfig::default();
+    let mut problems = read(&mut config, query, KAFKA);
+    if !path.is_empty() {
+        problems.push(format!(
+            "a kafka:// URL ends with its servers, {path:?} follows: topics come from event types"
+        ));
+    }
+    if servers.contains('@') {
+        // Not shown: what stands before it is a secret.
+        problems.push(String::from(
+            "a kafka:// URL holds no user or password: leave out everything up to the `@`",
+        ));
+        return Err(problems);
+    }
+    let kafka = Kafka::with_config(servers, config);
+    finish(kafka.check().map(|()| kafka), problems)
+}
+
+/// Reads the settings of a query; gives back what is wrong with it.
+fn read<C>(config: &mut C, query: &str, keys: &[Key<C>]) -> Vec<String> {
+    let mut problems = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let set = match key {
-            "queue" => number(value).map(|n| memory.clone().queue(n)),
-            "spill" => number(value).map(|n| memory.clone().spill(n)),
-            "dead_letters" => number(value).map(|n| memory.clone().dead_letters(n)),
-            "max_payload" => number(value).map(|n| memory.clone().max_payload(n)),
-            "publish_deadline" => duration(value).map(|d| memory.clone().publish_deadline(d)),
-            "encoded" => value
-                .parse()
-                .map(|encoded| memory.clone().encoded(encoded))
-                .map_err(|_| "true or false"),
-            _ => {
-                let hint = nearest(key, KEYS.into_iter());
-                let valid = KEYS.join(", ");
-                problems.push(format!("unknown key {key:?}{hint} (valid: {valid})"));
-                continue;
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match keys.iter().find(|(key, _)| *key == name) {
+            Some((_, set)) => {
+                if let Err(expected) = set(config, value) {
+                    problems.push(format!("{name} is {value:?}: expected {expected}"));
+                }
             }
-        };
-        match set {
-            Ok(set) => memory = set,
-            Err(expected) => problems.push(format!("{key} is {value:?}: expected {expected}")),
+            None => {
+                let hint = nearest(name, keys.iter().map(|(key, _)| *key));
+                let valid: Vec<&str> = keys.iter().map(|(key, _)| *key).collect();
+                let valid = valid.join(", ");
+                problems.push(format!("unknown key {name:?}{hint} (valid: {valid})"));
+            }
         }
     }
-    problems.extend(memory.check().err().map(|error| error.to_string()));
-    if problems.is_empty() {
-        Ok(memory)
-    } else {
-        Err(problems)
+    problems
+}
+
+fn finish<T>(made: Result<T, TransportError>, mut problems: Vec<String>) -> Result<T, Vec<String>> {
+    match made {
+        Ok(made) if problems.is_empty() => Ok(made),
+        Ok(_) => Err(problems),
+        Err(error) => {
+            problems.push(error.to_string());
+            Err(problems)
+        }
     }
 }
 
-fn number(value: &str) -> Result<usize, &'static str> {
+fn set<T>(place: &mut T, value: Result<T, &'static str>) -> Result<(), &'static str> {
+    *place = value?;
+    Ok(())
+}
+
+fn number<N: FromStr>(value: &str) -> Result<N, &'static str> {
     value.parse().map_err(|_| "a whole number")
 }
 

@@ -1,11 +1,11 @@
 //! Questions to the cluster, and the topics that are made at start.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::Producer;
@@ -28,6 +28,8 @@ pub(crate) struct Admin {
     status: Arc<Status>,
     line: Arc<Line>,
     client: AdminClient<Asking>,
+    // One for each group whose offsets are asked for: to make one takes longer than to ask.
+    readers: Mutex<HashMap<Name, Arc<BaseConsumer<Asking>>>>,
 }
 
 /// Topics of the cluster with their numbers of partitions.
@@ -51,6 +53,7 @@ impl Admin {
             status: Arc::clone(status),
             line: Arc::clone(line),
             client,
+            readers: Mutex::default(),
         })
     }
 
@@ -135,9 +138,12 @@ impl Admin {
         let topics: Vec<NewTopic<'_>> = missing
             .iter()
             .map(|name| {
+                let dead = wanted.dead.contains(*name);
+                // One partition has one order, in which dead letters are listed.
+                let partitions = if dead { 1 } else { partitions };
                 let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas))
                     .set(RECORD_BYTES, &bytes);
-                match wanted.dead.contains(*name) {
+                match dead {
                     true => topic.set("cleanup.policy", "compact"),
                     false => topic,
                 }
@@ -309,10 +315,32 @@ impl Admin {
     }
 
     /// A client that reads a group's offsets and is no member of it.
-    fn reader(&self, group: &Name) -> Result<BaseConsumer<Asking>, TransportError> {
-        let config = self.config.consumer(&self.servers, group);
-        BaseConsumer::from_config_and_context(&config, Asking(Arc::clone(&self.status)))
+    fn reader(&self, group: &Name) -> Result<Arc<BaseConsumer<Asking>>, TransportError> {
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reader) = readers.get(group) {
+            return Ok(Arc::clone(reader));
+        }
+        let reader = Arc::new(self.consumer(&self.config.consumer(&self.servers, group))?);
+        readers.insert(group.clone(), Arc::clone(&reader));
+        Ok(reader)
+    }
+
+    /// A client that reads whole topics, told of their ends. It joins no group, but librdkafka
+    /// assigns nothing to who has none.
+    pub(crate) fn browser(&self) -> Result<BaseConsumer<Asking>, TransportError> {
+        let mut config = self.config.consumer(&self.servers, "tidings-browse");
+        config.set("enable.partition.eof", "true");
+        self.consumer(&config)
+    }
+
+    fn consumer(&self, config: &ClientConfig) -> Result<BaseConsumer<Asking>, TransportError> {
+        BaseConsumer::from_config_and_context(config, Asking(Arc::clone(&self.status)))
             .map_err(|error| error::transport("making a Kafka client", error))
+    }
+
+    /// How long a question may take.
+    pub(crate) fn patience(&self) -> Duration {
+        self.config.connect_timeout
     }
 
     /// Runs what blocks where that harms nobody.

@@ -75,6 +75,13 @@ pub enum Compression {
 }
 
 impl Compression {
+    /// Reads the name that Kafka gives it: `none`, `gzip`, `snappy` or `lz4`.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        let all = [Self::None, Self::Gzip, Self::Snappy, Self::Lz4];
+        all.into_iter().find(|it| it.as_str() == name)
+    }
+
     fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",

@@ -1,6 +1,7 @@
 //! The Apache Kafka transport of the tidings event bus.
 
 mod admin;
+mod browse;
 mod config;
 mod consume;
 mod error;
@@ -13,6 +14,7 @@ mod status;
 mod topic;
 mod transport;
 
+pub use browse::KafkaBrowser;
 pub use config::{Compression, KafkaConfig};
 pub use consume::KafkaConsumer;
-pub use transport::{Kafka, NoBrowser};
+pub use transport::Kafka;

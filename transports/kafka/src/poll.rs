@@ -342,7 +342,7 @@ fn commit(consumer: &BaseConsumer<Context>, mode: CommitMode) -> KafkaResult<()>
 }
 
 /// A record, with one buffer for all its bytes.
-fn inbound(message: &BorrowedMessage<'_>) -> Inbound {
+pub(crate) fn inbound(message: &BorrowedMessage<'_>) -> Inbound {
     let payload = message.payload();
     let key = message.key();
     let size = payload.map_or(0, <[u8]>::len) + key.map_or(0, <[u8]>::len);

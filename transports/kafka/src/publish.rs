@@ -72,6 +72,16 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// What removes the record of a key from a compacted topic.
+    pub(crate) fn tombstone(topic: Name, key: Bytes) -> Self {
+        Self {
+            topic,
+            key: Some(key),
+            body: None,
+            headers: None,
+        }
+    }
+
     fn new(wire: Wire) -> Self {
         Self {
             headers: Some(headers::to_kafka(&wire.fields, &wire.headers)),
@@ -79,6 +89,12 @@ impl Record {
             key: wire.key,
             body: wire.body,
         }
+    }
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Line").finish_non_exhaustive()
     }
 }
 

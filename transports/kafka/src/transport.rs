@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tidings_transport::{
-    Browser, Capabilities, CloseReport, Entry, ErrorKind, GroupTopology, Health, Interest, Lag,
-    Message, Name, Origin, PublishError, Reason, Receipt, Subscribe, Topics, Topology, Transport,
-    TransportError, TryPublish,
+    Capabilities, CloseReport, ErrorKind, GroupTopology, Health, Interest, Lag, Message, Name,
+    Origin, PublishError, Reason, Receipt, Subscribe, Topics, Topology, Transport, TransportError,
+    TryPublish,
 };
 
 use crate::admin::Admin;
+use crate::browse::KafkaBrowser;
 use crate::consume::{KafkaConsumer, Member};
 use crate::publish::{self, Line};
 use crate::status::Status;
@@ -146,7 +147,7 @@ impl fmt::Debug for Kafka {
 
 impl Transport for Kafka {
     type Consumer = KafkaConsumer;
-    type Browser = NoBrowser;
+    type Browser = KafkaBrowser;
 
     fn system(&self) -> &'static str {
         "kafka"
@@ -159,6 +160,7 @@ impl Transport for Kafka {
             retains: true,
             replay: true,
             confirms: true,
+            browse: true,
             lag: true,
             durable: true,
             ..Capabilities::none(self.config.max_payload)
@@ -235,11 +237,9 @@ impl Transport for Kafka {
         Ok(KafkaConsumer::new(member))
     }
 
-    async fn browse(&self, topic: &Name) -> Result<NoBrowser, TransportError> {
-        Err(TransportError::new(
-            ErrorKind::Unsupported,
-            format!("topic {topic:?} cannot be browsed yet: read it with Kafka's own tools"),
-        ))
+    async fn browse(&self, topic: &Name) -> Result<KafkaBrowser, TransportError> {
+        self.usable()?;
+        KafkaBrowser::open(&self.admin()?, &self.line, topic).await
     }
 
     async fn lag(&self, group: &Name) -> Result<Vec<Lag>, TransportError> {
@@ -318,17 +318,3 @@ impl Transport for Kafka {
 
 /// What is left for a member to leave, when a close has used up its time.
 const LEAVING: Duration = Duration::from_millis(250);
-
-/// Nothing can be browsed yet.
-#[derive(Debug)]
-pub enum NoBrowser {}
-
-impl Browser for NoBrowser {
-    async fn next(&mut self) -> Result<Option<Entry>, TransportError> {
-        match *self {}
-    }
-
-    async fn remove(&mut self, _: &Entry) -> Result<(), TransportError> {
-        match *self {}
-    }
-}

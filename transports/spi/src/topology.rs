@@ -24,7 +24,8 @@ pub struct GroupTopology {
     pub ordered: bool,
     /// Where a new group starts (D7).
     pub start: Start,
-    /// Where its dead letters go, if it keeps any: a retained topic that can be browsed.
+    /// Where its dead letters go, if it keeps any: a retained topic that can be browsed. A message
+    /// there may replace an older one of its key.
     pub dead_letters: Option<Name>,
     /// How many messages may wait in its queue, if queues are the transport's; `None`: its default.
     pub queue: Option<usize>,

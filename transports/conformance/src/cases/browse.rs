@@ -20,7 +20,7 @@ async fn dead_letters_are_listed_oldest_first(scene: Scene) -> Verdict {
         "an unused topic has entries"
     );
     for seq in 0..10 {
-        let mut message = post(&dead, Some("k"), seq);
+        let mut message = post(&dead, Some(&key(seq)), seq);
         message.headers.push("reason", format!("because of {seq}"));
         link.send(message).await?;
     }
@@ -34,7 +34,7 @@ async fn dead_letters_are_listed_oldest_first(scene: Scene) -> Verdict {
         let reason = format!("because of {seq}");
         ensure!(
             entry.message.headers.get_str("reason") == Some(&reason)
-                && entry.message.key.as_deref() == Some(b"k"),
+                && entry.message.key.as_deref() == Some(key(seq).as_bytes()),
             "entry {seq} has headers {:?} and key {:?}",
             entry.message.headers,
             entry.message.key
@@ -68,7 +68,7 @@ async fn removed_entries_are_gone(scene: Scene) -> Verdict {
         found == [0, 2, 4],
         "after removing 1 and 3 of five, {found:?} are there"
     );
-    link.send(post(&dead, Some("k"), 5)).await?;
+    link.send(post(&dead, Some(&key(5)), 5)).await?;
     let found = seqs(&listed(&link, &dead).await?)?;
     ensure!(found == [0, 2, 4, 5], "after one more, {found:?} are there");
     Ok(())
@@ -101,9 +101,15 @@ async fn with_dead_letters(scene: &Scene, count: usize) -> Result<(Link, Name), 
     let mut spec = Spec::new(group, &[&topic]);
     spec.dead_letters = Some(dead.clone());
     link.declare(&[&spec]).await?;
-    link.send_all((0..count).map(|seq| post(&dead, Some("k"), seq)))
+    link.send_all((0..count).map(|seq| post(&dead, Some(&key(seq)), seq)))
         .await?;
     Ok((link, dead))
+}
+
+/// Each entry has a key of its own: where the topic is compacted, the newest of a key replaces those
+/// before it.
+fn key(seq: usize) -> String {
+    format!("k{seq}")
 }
 
 async fn listed(link: &Link, topic: &Name) -> Result<Vec<Entry>, Failure> {
