@@ -30,7 +30,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tidings::Bus;
+use tidings::{Bus, Timestamp};
 
 use input::Orders;
 use options::Options;
@@ -57,18 +57,54 @@ pub(crate) async fn run(
     options: &Options,
     out: impl Write + Send + 'static,
 ) -> Result<Balance, Box<dyn Error + Send + Sync>> {
-    let mut orders = Orders::open(options).await?;
+    let orders = Orders::open(options).await?;
+    let begun = Timestamp::now();
     let report = Arc::new(Report::new(out));
-    let bus = Bus::builder("order-service").build().await?;
+    // The one line that moves all of it to a broker.
+    let bus = match &options.transport {
+        Some(url) => Bus::connect("order-service", url).await?,
+        None => Bus::from_env("order-service").await?,
+    };
 
-    inventory::join(&bus, &report);
-    payment::join(&bus, &report, options.seed);
-    notification::join(&bus, &report);
-    if options.audit {
+    if options.is(inventory::GROUP) {
+        inventory::join(&bus, &report);
+    }
+    if options.is(payment::GROUP) {
+        payment::join(&bus, &report, options.seed);
+    }
+    if options.is(notification::GROUP) {
+        notification::join(&bus, &report);
+    }
+    if options.audit || options.only.as_deref() == Some(audit::GROUP) {
         audit::join(&bus, &report);
     }
-    bus.start().await?;
+    match options.only.as_deref() {
+        None => {
+            bus.start().await?;
+            place(&bus, orders, &report).await?;
+            bus.settled().await?;
+            let balance = Balance::strike(&bus, &report, begun).await?;
+            bus.shutdown().await?;
+            report.close(&balance);
+            return Ok(balance);
+        }
+        Some(options::PRODUCER) => {
+            place(&bus, orders, &report).await?;
+            bus.shutdown().await?;
+        }
+        // Until it is interrupted.
+        Some(_) => drop(bus.run().await?),
+    }
+    report.close_one();
+    // The others know the rest of the books.
+    Ok(Balance::default())
+}
 
+async fn place(
+    bus: &Bus,
+    mut orders: Orders,
+    report: &Report,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     while let Some(order) = orders.next().await? {
         // A full queue makes this wait: the producer is never faster than its consumers.
         let placed = match order {
@@ -83,12 +119,7 @@ pub(crate) async fn run(
             Err(why) => report.bad_line(&format!("{}: {why}", orders.place())),
         }
     }
-    bus.settled().await?;
-
-    let balance = Balance::strike(&bus, &report).await?;
-    bus.shutdown().await?;
-    report.close(&balance);
-    Ok(balance)
+    Ok(())
 }
 
 /// The bus logs through `tracing`; without `RUST_LOG` this example keeps that to itself.

@@ -5,6 +5,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::{audit, inventory, notification, payment};
+
 const USAGE: &str = "\
 usage: cargo run --example orders -- [options]
 
@@ -13,6 +15,11 @@ usage: cargo run --example orders -- [options]
   --seed S       which orders, and which of them the gateway is trouble for (default 7)
   --input FILE   read orders from FILE instead, one JSON object per line; - is standard input
   --audit        add one more consumer, which sees every event
+  --transport U  where events go: a URL such as kafka://localhost:9092 (default: TIDINGS_URL, else
+                 in memory)
+  --only NAME    be one service of several: producer, inventory-service, payment-service,
+                 notification-service or audit-service; the producer ends with its last order, the
+                 others run until they are interrupted, and each prints its own counts
   --help         print this
 ";
 
@@ -22,7 +29,19 @@ pub(crate) struct Options {
     pub(crate) source: Source,
     pub(crate) seed: u64,
     pub(crate) audit: bool,
+    pub(crate) transport: Option<String>,
+    pub(crate) only: Option<String>,
 }
+
+/// The services that `--only` knows.
+pub(crate) const PRODUCER: &str = "producer";
+const SERVICES: [&str; 5] = [
+    PRODUCER,
+    inventory::GROUP,
+    payment::GROUP,
+    notification::GROUP,
+    audit::GROUP,
+];
 
 /// Where orders come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +59,11 @@ pub(crate) enum Stop {
 }
 
 impl Options {
+    /// Whether this process is that service: all of them, unless it is told to be one.
+    pub(crate) fn is(&self, service: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| only == service)
+    }
+
     pub(crate) fn parse(args: impl Iterator<Item = OsString>) -> Result<Self, Stop> {
         let mut orders = None;
         let mut input = None;
@@ -47,6 +71,8 @@ impl Options {
             source: Source::MadeUp(20),
             seed: 7,
             audit: false,
+            transport: None,
+            only: None,
         };
         let mut args = args.map(|arg| arg.to_string_lossy().into_owned());
         while let Some(arg) = args.next() {
@@ -62,6 +88,8 @@ impl Options {
                 "--orders" => orders = Some(number(flag, &value()?, 1, 1_000_000)?),
                 "--seed" => options.seed = number(flag, &value()?, 0, u64::MAX)?,
                 "--input" => input = Some(value()?),
+                "--transport" => options.transport = Some(value()?),
+                "--only" => options.only = Some(service(value()?)?),
                 "--audit" if inline.is_none() => options.audit = true,
                 "--help" | "-h" => return Err(Stop::Help),
                 _ => return Err(Stop::Wrong(format!("{arg:?} is not an option"))),
@@ -79,6 +107,16 @@ impl Options {
         };
         Ok(options)
     }
+}
+
+fn service(name: String) -> Result<String, Stop> {
+    if SERVICES.contains(&name.as_str()) {
+        return Ok(name);
+    }
+    let services = SERVICES.join(", ");
+    Err(Stop::Wrong(format!(
+        "--only {name:?} is none of {services}"
+    )))
 }
 
 fn number(flag: &str, text: &str, least: u64, most: u64) -> Result<u64, Stop> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use tidings::{Bus, DeadLetter};
+use tidings::{Bus, DeadLetter, Timestamp};
 
 use super::{inventory, payment};
 
@@ -98,13 +98,31 @@ impl Report {
         for letter in &balance.letters {
             self.print(format_args!("dead letter: {letter}"));
         }
+        self.close_lines();
+        self.print(format_args!("balance: {balance}"));
+    }
+
+    /// What one service of several saw.
+    pub(crate) fn close_one(&self) {
+        self.close_lines();
+        let counted = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let (placed, paid, failed) = (
+            counted(&self.counts.placed),
+            counted(&self.counts.paid),
+            counted(&self.counts.failed),
+        );
+        self.print(format_args!(
+            "counted here: placed={placed} paid={paid} failed={failed}"
+        ));
+    }
+
+    fn close_lines(&self) {
         for line in &*lock(&self.closing) {
             self.print(format_args!("{}", line()));
         }
         let (good, bad) = (&self.good_input, &self.bad_input);
         let (good, bad) = (good.load(Ordering::Relaxed), bad.load(Ordering::Relaxed));
         self.print(format_args!("input: {good} orders, {bad} bad"));
-        self.print(format_args!("balance: {balance}"));
     }
 
     fn follows(&self, order_id: &str) -> bool {
@@ -145,10 +163,15 @@ impl Balance {
     pub(crate) async fn strike(
         bus: &Bus,
         report: &Report,
+        begun: Timestamp,
     ) -> Result<Self, tidings::transport::TransportError> {
         let counted = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let unreserved = bus.dead_letters(inventory::GROUP).list().await?;
-        let unpaid = bus.dead_letters(payment::GROUP).list().await?;
+        // On a broker those of earlier runs are there too.
+        let new = |letter: &DeadLetter| letter.last_failure().is_none_or(|at| at >= begun);
+        let mut unreserved = bus.dead_letters(inventory::GROUP).list().await?;
+        let mut unpaid = bus.dead_letters(payment::GROUP).list().await?;
+        unreserved.retain(new);
+        unpaid.retain(new);
         let payments = bus.group(payment::GROUP).exact().stats();
         Ok(Self {
             placed: counted(&report.counts.placed) + orders(&unreserved),

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{BusConfig, GroupSettings, Mapping};
-use super::core::{BusCore, Idle};
+use super::core::{BusCore, Declared, Idle};
 use super::error::BuildError;
 use super::registry::{Registry, interned};
 use super::{Bus, Inner};
@@ -210,6 +210,7 @@ impl BusBuilder {
             publish_layers: self.publish_layers.into(),
             completions: Completions::default(),
             idle: Idle::default(),
+            declared: Declared::default(),
             recorder: self.recorder,
             runtime,
             closing: AtomicBool::new(false),

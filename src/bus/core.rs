@@ -2,10 +2,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use tidings_transport::{Capabilities, DynTransport, Name};
+use dashmap::DashMap;
+use tidings_transport::{Capabilities, DynTransport, Name, Topology, TransportError};
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, OnceCell};
 use tokio_util::sync::CancellationToken;
 
 use super::GroupSettings;
@@ -45,6 +46,41 @@ pub(crate) struct BusCore {
     pub(crate) waits_for_start: AtomicBool,
     /// Fired at the drain deadline: nothing may be emitted any more.
     pub(crate) closed: CancellationToken,
+    /// The topics that exist, as far as this bus made sure of it: on a durable transport.
+    pub(crate) declared: Declared,
+}
+
+/// Topics of a durable transport, each declared once: at start, or at the first emit of a type that
+/// nobody handles here (house rule 10). There are as many as there are event types.
+#[derive(Debug, Default)]
+pub(crate) struct Declared(DashMap<Name, Arc<OnceCell<()>>>);
+
+impl Declared {
+    /// These were declared just now.
+    pub(crate) fn note<'a>(&self, topics: impl IntoIterator<Item = &'a Name>) {
+        for topic in topics {
+            self.0
+                .insert(topic.clone(), Arc::new(OnceCell::new_with(Some(()))));
+        }
+    }
+
+    /// Declares a topic, unless that was done; one of several at once does it for all of them.
+    async fn ensure(&self, core: &BusCore, topic: &Name) -> Result<(), TransportError> {
+        let cell = Arc::clone(&self.0.entry(topic.clone()).or_default());
+        let declare = async || {
+            let topology = Topology {
+                topics: vec![topic.clone()],
+                groups: Vec::new(),
+                declare: core.config.declare,
+            };
+            core.transport.declare(&topology).await
+        };
+        cell.get_or_try_init(declare).await.map(drop)
+    }
+
+    fn has(&self, topic: &Name) -> bool {
+        self.0.get(topic).is_some_and(|cell| cell.initialized())
+    }
 }
 
 impl BusCore {
@@ -59,6 +95,14 @@ impl BusCore {
                 "an event was emitted, but the handlers of this bus were never started: call `start` or `run`"
             );
         }
+    }
+
+    /// Makes sure that a topic exists before the first publish to it.
+    pub(crate) async fn declare_once(&self, topic: &Name) -> Result<(), TransportError> {
+        if !self.capabilities.durable || self.declared.has(topic) {
+            return Ok(());
+        }
+        self.declared.ensure(self, topic).await
     }
 
     pub(crate) fn is_closing(&self) -> bool {

@@ -85,6 +85,7 @@ impl Bus {
             declare: self.core().config.declare,
         };
         self.core().transport.declare(&topology).await?;
+        self.core().declared.note(&topology.topics);
         self.core().started.store(true, Ordering::Release);
         groups.iter().for_each(|group| self.run_group(group));
         Ok(())

@@ -62,9 +62,17 @@ impl<E: Event> Waiting<E> {
         if patience == Patience::Wait {
             return Step::Waits(self.publish());
         }
-        let reason = Reason::Full {
-            group: format!("that handles topic {:?}", self.slot.kind().topic),
-            own_queue: false,
+        let core = self.slot.core();
+        let reason = if core.capabilities.durable {
+            Reason::Unsupported(format!(
+                "`try_emit` cannot wait for {} to confirm the event: use `emit(..).await`",
+                core.transport.system()
+            ))
+        } else {
+            Reason::Full {
+                group: format!("that handles topic {:?}", self.slot.kind().topic),
+                own_queue: false,
+            }
         };
         let event = Returned::Shared(self.event);
         let error = PublishError::new(false, reason, self.id, event);
@@ -89,7 +97,10 @@ impl<E: Event> Waiting<E> {
         } = self;
         let core = Arc::clone(slot.core());
         let publish = async move {
-            let published = if core.publish_layers.is_empty() {
+            let declared = core.declare_once(&message.topic).await;
+            let published = if let Err(error) = declared {
+                Err(tidings_transport::PublishError::not_published(error))
+            } else if core.publish_layers.is_empty() {
                 recording.reached(&message);
                 core.transport.publish(message, origin).await
             } else {
