@@ -13,4 +13,3 @@ mod kit;
 mod lifecycle;
 mod order;
 mod races;
-mod swap;

@@ -73,6 +73,7 @@ impl Broker {
 pub struct Trials {
     broker: Broker,
     trials: Vec<Trial>,
+    skippable: usize,
 }
 
 impl Trials {
@@ -82,6 +83,7 @@ impl Trials {
         Self {
             broker,
             trials: Vec::new(),
+            skippable: 0,
         }
     }
 
@@ -96,18 +98,25 @@ impl Trials {
         let broker = self.broker.clone();
         let trial = Trial::ignorable_test(name, move || match broker {
             Broker::Found(url) => {
-                let runtime = tokio::runtime::Builder::new_multi_thread()
-                    .worker_threads(2)
-                    .enable_all()
-                    .build()?;
-                runtime.block_on(test(url));
-                // What a test leaves behind may block.
-                runtime.shutdown_background();
+                run(test(url))?;
                 Ok(Completion::Completed)
             }
             Broker::Absent(why) if is_required() => Err(why.into()),
             Broker::Absent(why) => Ok(Completion::ignored_with(why)),
         });
+        self.skippable += 1;
+        self.trials.push(trial);
+        self
+    }
+
+    /// A test that needs no broker, beside those that do.
+    #[must_use]
+    pub fn always<F, Fut>(mut self, name: impl Into<String>, test: F) -> Self
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = ()>,
+    {
+        let trial = Trial::test(name, move || Ok(run(test())?));
         self.trials.push(trial);
         self
     }
@@ -117,13 +126,25 @@ impl Trials {
     pub fn main(self) -> ExitCode {
         let mut arguments = Arguments::from_args();
         arguments.test_threads.get_or_insert(AT_ONCE);
-        let count = self.trials.len();
+        let count = self.skippable;
         let conclusion = libtest_mimic::run(&arguments, self.trials);
         if let (Broker::Absent(why), false, false) = (&self.broker, arguments.list, is_required()) {
             say(&format!("SKIPPED: {count} tests need a broker; {why}\n"));
         }
         conclusion.exit_code()
     }
+}
+
+/// Runs a test on a runtime of its own.
+fn run(test: impl Future<Output = ()>) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(test);
+    // What a test leaves behind may block.
+    runtime.shutdown_background();
+    Ok(())
 }
 
 fn is_required() -> bool {

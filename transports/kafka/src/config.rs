@@ -25,8 +25,8 @@ pub struct KafkaConfig {
     pub connect_timeout: Duration,
     /// How long a publish may take, waiting for room included. Default 30 s.
     pub publish_deadline: Duration,
-    /// How long a publish waits for others to share its request. Default 5 ms, as Kafka's own
-    /// clients.
+    /// How long a publish waits for others to share its request. Default 1 ms: an awaited emit
+    /// takes no less, and Kafka's own 5 ms would be felt.
     pub linger: Duration,
     /// How records are compressed. Default: not at all.
     pub compression: Compression,
@@ -97,7 +97,7 @@ impl Default for KafkaConfig {
         Self {
             connect_timeout: Duration::from_secs(10),
             publish_deadline: Duration::from_secs(30),
-            linger: Duration::from_millis(5),
+            linger: Duration::from_millis(1),
             compression: Compression::None,
             buffered_messages: 100_000,
             buffered_kib: 64 * 1024,
@@ -273,7 +273,7 @@ impl Kafka {
         self.set(|config| config.publish_deadline = deadline)
     }
 
-    /// How long a publish waits for others to share its request. Default 5 ms.
+    /// How long a publish waits for others to share its request. Default 1 ms.
     #[must_use]
     pub fn linger(self, linger: Duration) -> Self {
         self.set(|config| config.linger = linger)
