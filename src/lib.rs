@@ -92,9 +92,9 @@ mod text;
 
 pub use async_trait::async_trait;
 pub use bus::{
-    AfterDeadLetter, BuildError, Bus, BusBuilder, EventStream, Explain, Group, GroupStats, Lagged,
-    Mapping, NeverCame, Overflow, RunError, ShutdownError, ShutdownReport, StartError,
-    Subscription, WaitFor, WithState, WouldDeadlock,
+    AfterDeadLetter, BuildError, Bus, BusBuilder, EventStream, Explain, Group, GroupLag,
+    GroupStats, Lagged, Mapping, NeverCame, Overflow, RunError, ShutdownError, ShutdownReport,
+    StartError, Subscription, WaitFor, WithState, WouldDeadlock,
 };
 pub use clock::{Clock, SystemClock};
 #[cfg(feature = "json")]

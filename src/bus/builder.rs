@@ -255,7 +255,7 @@ impl BusBuilder {
         }
         problems.extend(self.config.check());
         problems.extend(self.config.mappings.iter().flat_map(Mapping::check));
-        problems.extend(self.defaults.check(name));
+        problems.extend(self.defaults.check(name, &self.defaults.retry));
         problems
     }
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidings_transport::{Capabilities, Declare, Envelope, EventId, Name, Start, Timestamp};
+use tidings_transport::{Capabilities, Declare, Envelope, EventId, Mode, Name, Start, Timestamp};
 
 use crate::event::DecodeError;
 use crate::handler::{Class, Failure};
@@ -176,6 +176,7 @@ pub(crate) struct GroupSettings {
     pub(crate) ordered: bool,
     pub(crate) exact: bool,
     pub(crate) start: Start,
+    pub(crate) mode: Mode,
     pub(crate) classifiers: Vec<Classifier>,
     pub(crate) layers: Vec<std::sync::Arc<dyn crate::pipeline::Middleware>>,
 }
@@ -196,6 +197,7 @@ impl Default for GroupSettings {
             ordered: true,
             exact: false,
             start: Start::Earliest,
+            mode: Mode::AtLeastOnce,
             classifiers: Vec::new(),
             layers: Vec::new(),
         }
@@ -204,7 +206,7 @@ impl Default for GroupSettings {
 
 impl GroupSettings {
     /// Everything wrong with them, each naming the setting, its value and the fix (misuse 15, 17).
-    pub(crate) fn check(&self, group: &str) -> Vec<String> {
+    pub(crate) fn check(&self, group: &str, usual: &RetryPolicy) -> Vec<String> {
         let mut wrong = Vec::new();
         let mut zero = |name: &str, is_zero: bool| {
             if is_zero {
@@ -226,6 +228,11 @@ impl GroupSettings {
         if self.after_dead_letter == AfterDeadLetter::ParkKey {
             wrong.push(String::from(
                 "ParkKey cannot be kept durably yet: use Continue or StopGroup",
+            ));
+        }
+        if self.mode == Mode::AtMostOnce && self.retry != *usual {
+            wrong.push(String::from(
+                "at_most_once makes one attempt: leave out the group's own `retry`",
             ));
         }
         if !self.dedup.is_off() && wrong.is_empty() {

@@ -4,7 +4,7 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_transport::{Name, Pattern as TopicPattern, Start};
+use tidings_transport::{Mode, Name, Pattern as TopicPattern, Start};
 
 use super::config::{AfterDeadLetter, GroupSettings};
 use super::registry::{next_subscription, topic_of};
@@ -136,6 +136,25 @@ impl Group {
         /// Gives up the order per key: events of one key run side by side, and on RabbitMQ the
         /// members of the group share its queue.
         unordered() |s| s.ordered = false;
+
+        /// Takes each event over before it is handled, and makes one attempt (contract D9): a crash
+        /// repeats nothing, and loses what was taken over and not handled, at most
+        /// [`window`](Self::window) events. What fails goes to the dead letters, unless a crash comes
+        /// between. With a retry policy of its own the group is refused: no second attempt is made.
+        ///
+        /// For effects that must not happen twice and may be missed: a text message, a push.
+        ///
+        /// ```
+        /// # use tidings::{Bus, Event};
+        /// # #[derive(Clone, serde::Serialize, serde::Deserialize, Event)]
+        /// # #[event(name = "order.shipped", version = 1)]
+        /// # struct OrderShipped { phone: String }
+        /// # async fn text(_: OrderShipped) {}
+        /// # fn demo(bus: &Bus) {
+        /// bus.group("text-messages").at_most_once().on(text);
+        /// # }
+        /// ```
+        at_most_once() |s| s.mode = Mode::AtMostOnce;
 
         /// Takes the group's name as it is on the wire, without the service's before it: other
         /// services may then be members of the same group.

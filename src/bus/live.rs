@@ -5,7 +5,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures::FutureExt;
 use tidings_transport::{
-    ErrorKind, GroupTopology, Mode, Name, Subscribe, Topics, Topology, TransportError,
+    ErrorKind, GroupTopology, Name, Subscribe, Topics, Topology, TransportError,
 };
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -352,7 +352,7 @@ impl Supervised {
             group: core.name.clone(),
             topics,
             start: settings.start,
-            mode: Mode::AtLeastOnce,
+            mode: settings.mode,
             // In this process the worker's own window is the bound: what it keeps to hand back at
             // the end must not stop it from draining.
             window: if core.bus.capabilities.durable {

@@ -5,14 +5,14 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tidings_transport::Name;
+use tidings_transport::{Mode, Name};
 
 use super::group::{Group, HandlerName};
 use super::live::{LiveGroup, dead_letter_topic};
 use super::registry::{interned, next_subscription};
 use super::{GroupCore, Subscription};
 use crate::handler::{Entry, ErasedHandler, HandlerInfo, Invoke, Wanted};
-use crate::pipeline::{Dedup, Gate, RetryBudget, Slots};
+use crate::pipeline::{Dedup, Gate, RetryBudget, RetryPolicy, Slots};
 
 impl Group {
     pub(super) fn register<I: Invoke>(
@@ -31,7 +31,7 @@ impl Group {
         let wire = self.wire_name();
         if self.bus.registry().find_group(&wire).is_none() {
             let bus = self.bus.core();
-            let mut problems = self.settings.check(&wire);
+            let mut problems = self.settings.check(&wire, &self.bus.defaults().retry);
             problems.extend(self.settings.check_against(
                 &wire,
                 bus.transport.system(),
@@ -158,7 +158,10 @@ impl Group {
     fn core(&self, name: Name) -> GroupCore {
         let name = interned(&name);
         let bus = Arc::clone(self.bus.core());
-        let settings = self.settings.clone();
+        let mut settings = self.settings.clone();
+        if settings.mode == Mode::AtMostOnce {
+            settings.retry = RetryPolicy::none();
+        }
         let mut layers = self.bus.handler_layers().to_vec();
         layers.extend(settings.layers.iter().cloned());
         GroupCore {

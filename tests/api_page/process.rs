@@ -159,8 +159,8 @@ async fn from_env_builds_what_the_url_says() {
         (Some("memory://?queue=7"), "7 fit"),
         (Some("memory://?queu=7"), "did you mean `queue`?"),
         (
-            Some("kafka://localhost:9092"),
-            "this build has no transport for kafka://",
+            Some("amqp://localhost:5672"),
+            "this build has no transport for amqp://",
         ),
     ] {
         let (mut child, mut lines) = child(name, url);

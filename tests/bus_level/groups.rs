@@ -1,10 +1,11 @@
 //! contract: D1, D6; house rules 2, 7, 10
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidings::transport::Name;
-use tidings::{Bus, Event, permanent};
+use tidings::{Bus, Delivery, Event, permanent};
 use tokio::sync::Semaphore;
 
 use crate::kit::{Log, Step, World, step, until};
@@ -191,5 +192,49 @@ async fn what_the_transport_lacks_is_refused_at_start_with_the_fix() {
             "{explained}"
         );
         assert_eq!(explained.problems(), error.problems());
+    }
+}
+
+/// Contract D9: one attempt, taken over before; a retry policy of the group's own contradicts that.
+#[tokio::test(start_paused = true)]
+async fn at_most_once_makes_one_attempt() {
+    for (url, world) in World::all() {
+        let bus = world.bus().await;
+        let log = Log::default();
+        let group = bus.group("texts").at_most_once();
+        group.with(log.clone()).on(
+            async |log: Log<u32>, step: Delivery<Step>| -> Result<(), tidings::Failure> {
+                log.push(step.number);
+                match step.number {
+                    1 => Err("try again".into()),
+                    2 => Err(tidings::rate_limited("busy", Duration::from_secs(1))),
+                    _ => Ok(()),
+                }
+            },
+        );
+        for number in 0..4 {
+            bus.emit(step("k", number)).await.unwrap();
+        }
+        bus.settled().await.unwrap();
+        assert_eq!(log.all(), [0, 1, 2, 3], "{url}");
+        let dead = bus.dead_letters("texts").list().await.unwrap();
+        assert_eq!(
+            dead.len(),
+            2,
+            "{url}: what failed is not lost without a word"
+        );
+        let lag = bus.lag().await.unwrap();
+        assert_eq!((&*lag[0].group, lag[0].behind()), ("svc.texts", 0), "{url}");
+
+        bus.group("wrong")
+            .at_most_once()
+            .retry(tidings::RetryPolicy::exponential().attempts(9))
+            .on(async |_: Step| {});
+        let error = bus.start().await.unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("at_most_once makes one attempt"),
+            "{url}: {text}"
+        );
     }
 }

@@ -106,7 +106,7 @@ impl Admin {
             }
             return self.verify(&wanted).await;
         }
-        self.create(&wanted, &missing).await?;
+        self.create(&wanted, &missing, &found).await?;
         let start: Vec<GroupTopology> = topology
             .groups
             .iter()
@@ -123,6 +123,7 @@ impl Admin {
         self: &Arc<Self>,
         wanted: &Wanted,
         missing: &[&str],
+        found: &Found,
     ) -> Result<(), TransportError> {
         if missing.is_empty() {
             return Ok(());
@@ -164,12 +165,7 @@ impl Admin {
             match answer {
                 // Somebody else was quicker.
                 Ok(_) | Err((_, Code::TopicAlreadyExists)) => {}
-                Err((name, Code::InvalidTopic)) => {
-                    return Err(error::config(format!(
-                        "Kafka refuses the topic name {name:?}: it may differ from an existing one \
-                         only in `.` and `_`, which Kafka's metrics cannot tell apart"
-                    )));
-                }
+                Err((name, Code::InvalidTopic)) => return Err(refused_name(&name, found)),
                 Err((name, code)) => {
                     return Err(error::answer(&format!("creating topic {name:?}"), code));
                 }
@@ -356,6 +352,19 @@ impl Admin {
                     .with_source(error)
             })?
     }
+}
+
+/// Kafka's metrics cannot tell `.` from `_`, so a topic may not differ from another in these only.
+fn refused_name(name: &str, found: &Found) -> TransportError {
+    let plain = |name: &str| name.replace('.', "_");
+    let twin = found.keys().find(|other| plain(other) == plain(name));
+    error::config(match twin {
+        Some(twin) => format!(
+            "topic {name:?} differs from {twin:?}, which exists, only in `.` and `_`: Kafka keeps \
+             such names apart nowhere but in its topics; rename one"
+        ),
+        None => format!("Kafka refuses the topic name {name:?}"),
+    })
 }
 
 /// The partitions of the topics that exist.

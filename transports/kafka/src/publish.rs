@@ -15,7 +15,7 @@ use rdkafka::message::{DeliveryResult, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
 use rdkafka::{ClientContext, util::Timeout};
 use tidings_transport::{
-    Message, Name, Position, PublishError, Reason, Receipt, TransportError, Wire,
+    ErrorKind, Message, Name, Position, PublishError, Reason, Receipt, TransportError, Wire,
 };
 use tokio::sync::oneshot;
 
@@ -143,6 +143,11 @@ impl Line {
 
     /// Publishes; from its first poll on in the order of its topic and key (P5).
     pub(crate) async fn publish(self: &Arc<Self>, record: Record) -> Result<Receipt, PublishError> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(PublishError::not_published(error::config(
+                "a publish to Kafka needs a tokio runtime: call it inside one",
+            )));
+        }
         let topic = record.topic.clone();
         let (report, verdict) = oneshot::channel();
         let place = self.enter(record, Box::new(report))?;
@@ -151,6 +156,13 @@ impl Line {
                 position: Some(position),
                 ..Receipt::default()
             }),
+            Ok(Ok(Err(Code::PurgeQueue | Code::PurgeInflight))) if !self.state().closed => {
+                // Which of the two does not matter: the event can be published again, as the same.
+                Err(PublishError::unknown(TransportError::new(
+                    ErrorKind::Connection,
+                    "the Kafka producer met a fatal error and was made anew",
+                )))
+            }
             Ok(Ok(Err(code))) => Err(error::not_delivered(&topic, code)),
             // The client went away with it.
             Ok(Err(_)) => Err(PublishError::unknown(Reason::Closed)),
@@ -202,6 +214,14 @@ impl Line {
             true => match offer(client, &mut record, report) {
                 Ok(()) => return Ok(None),
                 Err((error, report)) if is_full(&error) => report,
+                Err((error, report)) if is_code(&error, Code::Fatal) => {
+                    // Its thread has not seen it yet. What cannot be sent is not sent twice.
+                    *client = self.start().map_err(PublishError::not_published)?;
+                    match offer(client, &mut record, report) {
+                        Ok(()) => return Ok(None),
+                        Err((error, _)) => return Err(error::not_taken(error)),
+                    }
+                }
                 Err((error, _)) => return Err(error::not_taken(error)),
             },
             false => report,
@@ -270,6 +290,21 @@ impl Line {
             error::config(format!("no thread for the Kafka producer: {error}")).with_source(error)
         })?;
         Ok(client)
+    }
+
+    /// Puts a new client in the place of one that cannot go on.
+    fn replace(self: &Arc<Self>, old: &Arc<Client>, code: Code, reason: &str) {
+        tracing::error!(%code, reason, "the Kafka producer cannot go on: made anew");
+        let mut state = self.state();
+        if state.client.as_ref().is_some_and(|it| Arc::ptr_eq(it, old)) {
+            state.client = self.start().map_or_else(
+                |error| {
+                    tracing::error!(%error, "no new Kafka producer: the next publish tries again");
+                    None
+                },
+                Some,
+            );
+        }
     }
 
     /// Ends the line: what is on its way is waited for, what is left then is purged. Gives back how
@@ -348,7 +383,11 @@ fn offer(client: &Client, record: &mut Record, report: Box<oneshot::Sender<Verdi
 }
 
 fn is_full(error: &KafkaError) -> bool {
-    error.rdkafka_error_code() == Some(Code::QueueFull)
+    is_code(error, Code::QueueFull)
+}
+
+fn is_code(error: &KafkaError, code: Code) -> bool {
+    error.rdkafka_error_code() == Some(code)
 }
 
 /// Serves one client until its line is gone, closed, or has another.
@@ -366,18 +405,8 @@ fn serve(line: &Weak<Line>, client: Arc<Client>) {
             let _ = closing.done.send(unflushed);
             return;
         }
-        if line.status.take_fatal()
-            && let Some((code, reason)) = client.client().fatal_error()
-        {
-            tracing::error!(%code, reason, "the Kafka producer cannot go on: made anew");
-            let mut state = line.state();
-            match line.start() {
-                Ok(fresh) => state.client = Some(fresh),
-                Err(error) => {
-                    tracing::error!(%error, "no new Kafka producer: the next publish tries again");
-                    state.client = None;
-                }
-            }
+        if let Some((code, reason)) = client.client().fatal_error() {
+            line.replace(&client, code, &reason);
             // Dropped with all it holds, whose reports say that they were purged.
             return;
         }

@@ -18,7 +18,6 @@ pub(crate) struct Status(Mutex<State>);
 struct State {
     health: Health,
     cause: Option<(Code, String)>,
-    fatal: bool,
 }
 
 impl Default for Status {
@@ -26,7 +25,6 @@ impl Default for Status {
         Self(Mutex::new(State {
             health: Health::Connecting("no broker has answered yet".into()),
             cause: None,
-            fatal: false,
         }))
     }
 }
@@ -49,11 +47,6 @@ impl Status {
         self.state().health = Health::Closed;
     }
 
-    /// Whether the client said that it cannot go on; asking forgets it.
-    pub(crate) fn take_fatal(&self) -> bool {
-        std::mem::take(&mut self.state().fatal)
-    }
-
     /// An error of the client's own, which no call returned.
     pub(crate) fn failed(&self, error: &KafkaError, reason: &str) {
         let Some(code) = error.rdkafka_error_code() else {
@@ -61,7 +54,6 @@ impl Status {
         };
         tracing::warn!(%code, reason, "Kafka's client reports an error");
         let mut state = self.state();
-        state.fatal |= code == Code::Fatal;
         // That all brokers are down says less than what was said about the last of them.
         let vague = code == Code::AllBrokersDown && state.cause.is_some();
         if !vague {
