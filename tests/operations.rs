@@ -37,6 +37,53 @@ async fn every_default_is_the_one_of_the_code() {
     assert_eq!(documented, actual);
 }
 
+#[cfg(feature = "kafka")]
+#[test]
+fn every_default_of_kafka_is_the_one_of_the_code() {
+    let documented: BTreeMap<String, String> = table("Kafka")
+        .into_iter()
+        .map(|row| {
+            (
+                row[0].trim_matches('`').to_owned(),
+                in_words(&row[1], &row[2]),
+            )
+        })
+        .collect();
+    let kafka = tidings::kafka::KafkaConfig::default();
+    let actual = named([
+        (
+            "connect_timeout",
+            time(&format!("{:?}", kafka.connect_timeout)),
+        ),
+        (
+            "publish_deadline",
+            time(&format!("{:?}", kafka.publish_deadline)),
+        ),
+        ("linger", time(&format!("{:?}", kafka.linger))),
+        ("buffered_messages", kafka.buffered_messages.to_string()),
+        ("buffered_kib", kafka.buffered_kib.to_string()),
+        ("partitions", kafka.partitions.to_string()),
+        ("max_payload", size(kafka.max_payload)),
+        ("max_headers", size(kafka.max_headers)),
+        ("fetched_kib", kafka.fetched_kib.to_string()),
+        (
+            "session_timeout",
+            time(&format!("{:?}", kafka.session_timeout)),
+        ),
+        (
+            "revoke_deadline",
+            time(&format!("{:?}", kafka.revoke_deadline)),
+        ),
+        (
+            "commit_interval",
+            time(&format!("{:?}", kafka.commit_interval)),
+        ),
+        ("commit_every", kafka.commit_every.to_string()),
+        ("topic_refresh", time(&format!("{:?}", kafka.topic_refresh))),
+    ]);
+    assert_eq!(documented, actual);
+}
+
 #[test]
 fn every_fixed_limit_is_the_constant_that_it_names() {
     let rows = table("Fixed limits");

@@ -30,7 +30,7 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tidings::{Bus, Timestamp};
+use tidings::{Bus, Clock, SystemClock};
 
 use input::Orders;
 use options::Options;
@@ -58,7 +58,8 @@ pub(crate) async fn run(
     out: impl Write + Send + 'static,
 ) -> Result<Balance, Box<dyn Error + Send + Sync>> {
     let orders = Orders::open(options).await?;
-    let begun = Timestamp::now();
+    // The clock that dead letters are dated by.
+    let begun = SystemClock.now();
     let report = Arc::new(Report::new(out));
     // The one line that moves all of it to a broker.
     let bus = match &options.transport {
