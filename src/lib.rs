@@ -77,6 +77,7 @@
 //! | `derive` | yes | `#[derive(Event)]` |
 //! | `json` | yes | the JSON codecs [`CloudEvents`] and `PlainEnvelope` |
 //! | `kafka` | no | Apache Kafka: the module `kafka`, and `kafka://` in URLs |
+//! | `kafka-ssl` | no | TLS and SASL on Kafka, through the system's OpenSSL |
 //! | `testing` | no | the test kit: the production path on a virtual clock |
 
 mod bus;

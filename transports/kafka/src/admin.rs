@@ -14,16 +14,21 @@ use tidings_transport::{
     Declare, ErrorKind, GroupTopology, Lag, Name, Start, Topics, Topology, TransportError,
 };
 
+use crate::config::{Cluster, KafkaConfig};
 use crate::positions;
 use crate::publish::Line;
+use crate::security::Security;
 use crate::status::{Asking, Status};
-use crate::{KafkaConfig, error, topic};
+use crate::{error, topic};
 
 /// A broker's setting that bounds a record.
 const RECORD_BYTES: &str = "max.message.bytes";
 
+/// How long one question waits before its cause is looked at.
+const SLICE: Duration = Duration::from_millis(500);
+
 pub(crate) struct Admin {
-    servers: Arc<str>,
+    cluster: Cluster,
     config: KafkaConfig,
     status: Arc<Status>,
     line: Arc<Line>,
@@ -37,18 +42,18 @@ type Found = BTreeMap<String, i32>;
 
 impl Admin {
     pub(crate) fn new(
-        servers: &Arc<str>,
+        cluster: &Cluster,
         config: &KafkaConfig,
         status: &Arc<Status>,
         line: &Arc<Line>,
     ) -> Result<Self, TransportError> {
         let client = AdminClient::from_config_and_context(
-            &config.client(servers),
+            &config.client(cluster),
             Asking(Arc::clone(status)),
         )
         .map_err(|error| error::transport("making a Kafka client", error))?;
         Ok(Self {
-            servers: Arc::clone(servers),
+            cluster: cluster.clone(),
             config: config.clone(),
             status: Arc::clone(status),
             line: Arc::clone(line),
@@ -61,13 +66,22 @@ impl Admin {
     pub(crate) fn topics(&self) -> Result<Found, TransportError> {
         // The producer's client, whose thread hears why nobody answers.
         let client = self.line.client()?;
-        let metadata = client
-            .client()
-            .fetch_metadata(None, self.config.connect_timeout)
-            .map_err(|error| {
-                self.status
-                    .no_answer("asking Kafka for its topics", &self.servers, error)
-            })?;
+        let until = Instant::now() + self.config.connect_timeout;
+        let metadata = loop {
+            // In slices: wrong credentials are known long before the time is over.
+            let left = until.saturating_duration_since(Instant::now());
+            match client.client().fetch_metadata(None, left.min(SLICE)) {
+                Ok(metadata) => break metadata,
+                Err(error) if left <= SLICE || self.status.is_refused() => {
+                    let fix = (self.status.is_unverified() && self.is_another_host())
+                        .then_some(error::ANOTHER_HOST);
+                    let doing = "asking Kafka for its topics";
+                    let servers = &self.cluster.servers;
+                    return Err(self.status.no_answer(doing, servers, error, fix));
+                }
+                Err(_) => {}
+            }
+        };
         self.status.connected();
         let topics = metadata.topics().iter();
         let usable = topics.filter(|topic| topic.error().is_none());
@@ -81,6 +95,37 @@ impl Admin {
                 )
             })
             .collect())
+    }
+
+    /// Whether a certificate that could not be verified is good for another host: librdkafka does not
+    /// tell. A second handshake finds out, one that does not look at the name; nobody logs in.
+    fn is_another_host(&self) -> bool {
+        let Some(tls) = self.cluster.security.tls.clone() else {
+            return false;
+        };
+        let cluster = Cluster {
+            servers: self.cluster.servers.clone(),
+            security: Security {
+                tls: Some(tls.danger_accept_any_host_name()),
+                ..Security::default()
+            },
+        };
+        let status = Arc::new(Status::default());
+        let client: Result<BaseConsumer<Asking>, _> = BaseConsumer::from_config_and_context(
+            &self.config.client(&cluster),
+            Asking(Arc::clone(&status)),
+        );
+        let Ok(client) = client else {
+            return false;
+        };
+        let until = Instant::now() + SLICE * 2;
+        while Instant::now() < until && !status.is_unverified() {
+            // The event has no text; that of its code is the only one that matters here.
+            if let Some(Err(error)) = client.poll(Duration::from_millis(50)) {
+                status.failed(&error, "certificate verify failed");
+            }
+        }
+        !status.is_unverified()
     }
 
     /// Makes, or only checks, what a topology names.
@@ -159,7 +204,7 @@ impl Admin {
             .await
             .map_err(|error| {
                 self.status
-                    .no_answer("creating topics", &self.servers, error)
+                    .no_answer("creating topics", &self.cluster.servers, error, None)
             })?;
         for answer in answers {
             match answer {
@@ -206,8 +251,12 @@ impl Admin {
             .describe_configs(&asked, &options)
             .await
             .map_err(|error| {
-                self.status
-                    .no_answer("asking for topic settings", &self.servers, error)
+                self.status.no_answer(
+                    "asking for topic settings",
+                    &self.cluster.servers,
+                    error,
+                    None,
+                )
             })?;
         let mut differences = Vec::new();
         for (name, answer) in names.iter().zip(answers) {
@@ -316,7 +365,7 @@ impl Admin {
         if let Some(reader) = readers.get(group) {
             return Ok(Arc::clone(reader));
         }
-        let reader = Arc::new(self.consumer(&self.config.consumer(&self.servers, group))?);
+        let reader = Arc::new(self.consumer(&self.config.consumer(&self.cluster, group))?);
         readers.insert(group.clone(), Arc::clone(&reader));
         Ok(reader)
     }
@@ -324,7 +373,7 @@ impl Admin {
     /// A client that reads whole topics, told of their ends. It joins no group, but librdkafka
     /// assigns nothing to who has none.
     pub(crate) fn browser(&self) -> Result<BaseConsumer<Asking>, TransportError> {
-        let mut config = self.config.consumer(&self.servers, "tidings-browse");
+        let mut config = self.config.consumer(&self.cluster, "tidings-browse");
         config.set("enable.partition.eof", "true");
         self.consumer(&config)
     }

@@ -3,6 +3,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use tidings_transport::TransportError;
 
+use crate::security::Security;
 use crate::{Kafka, error};
 
 /// What librdkafka may add around a payload: key, headers, framing. `message.max.bytes` of producers
@@ -57,6 +58,13 @@ pub struct KafkaConfig {
     pub commit_every: usize,
     /// How soon a group that follows a pattern sees a new topic. Default 10 s.
     pub topic_refresh: Duration,
+}
+
+/// Where the brokers are, and how they are spoken to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cluster {
+    pub(crate) servers: String,
+    pub(crate) security: Security,
 }
 
 /// How records are compressed.
@@ -195,10 +203,11 @@ impl KafkaConfig {
     }
 
     /// What every client is made with.
-    pub(crate) fn client(&self, servers: &str) -> ClientConfig {
+    pub(crate) fn client(&self, cluster: &Cluster) -> ClientConfig {
         let mut client = ClientConfig::new();
+        cluster.security.apply(&mut client);
         client
-            .set("bootstrap.servers", servers)
+            .set("bootstrap.servers", &cluster.servers)
             .set("client.id", "tidings")
             .set("statistics.interval.ms", "5000")
             .set("socket.connection.setup.timeout.ms", "10000")
@@ -207,8 +216,8 @@ impl KafkaConfig {
     }
 
     /// A producer: idempotent, confirmed by all in-sync replicas, partitioned as Java does (O7).
-    pub(crate) fn producer(&self, servers: &str) -> ClientConfig {
-        let mut client = self.client(servers);
+    pub(crate) fn producer(&self, cluster: &Cluster) -> ClientConfig {
+        let mut client = self.client(cluster);
         client
             .set("enable.idempotence", "true")
             .set("acks", "all")
@@ -231,8 +240,8 @@ impl KafkaConfig {
 
     /// A member of a group: nothing is stored or committed but by us (traps 3 and 13), and where no
     /// offset is known we decide, not `auto.offset.reset` (D7).
-    pub(crate) fn consumer(&self, servers: &str, group: &str) -> ClientConfig {
-        let mut client = self.client(servers);
+    pub(crate) fn consumer(&self, cluster: &Cluster, group: &str) -> ClientConfig {
+        let mut client = self.client(cluster);
         client
             .set("group.id", group)
             .set("enable.auto.commit", "false")

@@ -34,6 +34,27 @@ pub(crate) fn answer(doing: &str, code: Code) -> TransportError {
     transport(doing, KafkaError::Global(code))
 }
 
+/// What librdkafka cannot tell from a certificate of an unknown authority.
+pub(crate) const ANOTHER_HOST: &str =
+    "the certificate is for another host name; connect by a name that it has: ";
+
+/// What is wrong with a connection that was refused, in words that name the fix.
+pub(crate) fn fix(code: Code, reason: &str) -> &'static str {
+    let says = |part: &str| reason.to_ascii_lowercase().contains(part);
+    match code {
+        Code::Authentication | Code::SaslAuthenticationFailed => {
+            "the user or password is wrong, or the mechanism is not enabled: "
+        }
+        Code::SSL if says("certificate verify failed") => {
+            "the certificate is not trusted; name its authority's file by `Tls::ca_file`: "
+        }
+        _ if says("wrong version number") || says("plaintext broker listener") => {
+            "the port speaks plain text: "
+        }
+        _ => "",
+    }
+}
+
 pub(crate) fn kind(code: Code) -> ErrorKind {
     match code {
         Code::BrokerTransportFailure

@@ -64,21 +64,44 @@ impl Status {
         }
     }
 
+    /// Whether the brokers turn us away, which time does not mend.
+    pub(crate) fn is_refused(&self) -> bool {
+        let state = self.state();
+        let cause = state.cause.as_ref();
+        cause.is_some_and(|(code, _)| error::kind(*code) == ErrorKind::Auth)
+    }
+
+    /// Whether a certificate could not be verified.
+    pub(crate) fn is_unverified(&self) -> bool {
+        let state = self.state();
+        let cause = state.cause.as_ref();
+        cause.is_some_and(|(code, reason)| {
+            *code == Code::SSL && reason.contains("certificate verify failed")
+        })
+    }
+
     /// A question that had no answer, with the cause that the client gave meanwhile.
     pub(crate) fn no_answer(
         &self,
         doing: &str,
         servers: &str,
         error: KafkaError,
+        fix: Option<&'static str>,
     ) -> TransportError {
         match &self.state().cause {
             Some((code, reason)) => {
+                let fix = fix.unwrap_or_else(|| error::fix(*code, reason));
                 let kind = match error::kind(*code) {
+                    // Trying again later would be the same again.
+                    _ if !fix.is_empty() => ErrorKind::Auth,
                     ErrorKind::Other => ErrorKind::Connection,
                     kind => kind,
                 };
-                TransportError::new(kind, format!("{doing} at {servers}: {reason} ({code})"))
-                    .with_source(error)
+                TransportError::new(
+                    kind,
+                    format!("{doing} at {servers}: {fix}{reason} ({code})"),
+                )
+                .with_source(error)
             }
             None => TransportError::new(
                 ErrorKind::Connection,

@@ -12,16 +12,18 @@ use tidings_transport::{
 
 use crate::admin::Admin;
 use crate::browse::KafkaBrowser;
+use crate::config::{Cluster, KafkaConfig};
 use crate::consume::{KafkaConsumer, Member};
 use crate::publish::{self, Line};
+use crate::security::Security;
 use crate::status::Status;
-use crate::{KafkaConfig, error, poll, topic};
+use crate::{error, poll, topic};
 
 /// The Kafka transport: one producer, and a consumer for each member that is opened.
 ///
 /// Nothing connects before the first use.
 pub struct Kafka {
-    servers: Arc<str>,
+    cluster: Cluster,
     config: KafkaConfig,
     status: Arc<Status>,
     line: Arc<Line>,
@@ -48,15 +50,22 @@ impl Kafka {
     /// [`new`](Self::new) with these settings.
     #[must_use]
     pub fn with_config(servers: impl AsRef<str>, config: KafkaConfig) -> Self {
-        let servers: Arc<str> = Arc::from(servers.as_ref());
+        let cluster = Cluster {
+            servers: servers.as_ref().to_owned(),
+            ..Cluster::default()
+        };
+        Self::make(cluster, config)
+    }
+
+    fn make(cluster: Cluster, config: KafkaConfig) -> Self {
         let status = Arc::<Status>::default();
         let line = Line::new(
-            config.producer(&servers),
+            config.producer(&cluster),
             config.publish_deadline,
             Arc::clone(&status),
         );
         Self {
-            servers,
+            cluster,
             config,
             status,
             line,
@@ -76,10 +85,19 @@ impl Kafka {
             let (host, port) = server.trim().rsplit_once(':')?;
             (!host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)).then_some(())
         };
-        if let Some(wrong) = self.servers.split(',').find(|it| server(it).is_none()) {
+        if let Some(wrong) = self
+            .cluster
+            .servers
+            .split(',')
+            .find(|it| server(it).is_none())
+        {
             return Err(error::config(format!(
                 "{wrong:?} is no Kafka server: write `host:port`, more of them parted by commas"
             )));
+        }
+        let problems = self.cluster.security.problems(&self.cluster.servers);
+        if !problems.is_empty() {
+            return Err(error::config(problems.join("; ")));
         }
         self.config.check()
     }
@@ -93,7 +111,13 @@ impl Kafka {
     pub(crate) fn set(self, change: impl FnOnce(&mut KafkaConfig)) -> Self {
         let mut config = self.config.clone();
         change(&mut config);
-        Self::with_config(&*self.servers, config)
+        Self::make(self.cluster.clone(), config)
+    }
+
+    pub(crate) fn secure(self, change: impl FnOnce(&mut Security)) -> Self {
+        let mut cluster = self.cluster.clone();
+        change(&mut cluster.security);
+        Self::make(cluster, self.config.clone())
     }
 
     fn usable(&self) -> Result<(), TransportError> {
@@ -108,7 +132,7 @@ impl Kafka {
         if let Some(admin) = &state.admin {
             return Ok(Arc::clone(admin));
         }
-        let admin = Admin::new(&self.servers, &self.config, &self.status, &self.line)?;
+        let admin = Admin::new(&self.cluster, &self.config, &self.status, &self.line)?;
         Ok(Arc::clone(state.admin.insert(Arc::new(admin))))
     }
 
@@ -139,7 +163,7 @@ impl Kafka {
 impl fmt::Debug for Kafka {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Kafka")
-            .field("servers", &self.servers)
+            .field("cluster", &self.cluster)
             .field("config", &self.config)
             .finish_non_exhaustive()
     }
@@ -218,7 +242,7 @@ impl Transport for Kafka {
                 format!("topics {missing:?} do not exist: declare them first"),
             ));
         }
-        let mut client = self.config.consumer(&self.servers, &subscribe.group);
+        let mut client = self.config.consumer(&self.cluster, &subscribe.group);
         if !subscribe.topics.patterns.is_empty() {
             let refresh = self.config.topic_refresh.as_millis().to_string();
             client

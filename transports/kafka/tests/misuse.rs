@@ -218,3 +218,57 @@ async fn what_kafka_cannot_do_is_refused_by_name() {
     assert!(matches!(reason, Reason::Unsupported(_)), "{reason}");
     assert!(reason.to_string().contains("leave out `after`"), "{reason}");
 }
+
+#[cfg(feature = "ssl")]
+#[test]
+fn row_23_a_password_in_plain_text_stays_on_the_machine() {
+    use tidings_kafka::Sasl;
+
+    let sasl = || Sasl::plain("alice", "canary-secret");
+    let text = Kafka::new("localhost:9092,broker.example:9092")
+        .sasl(sasl())
+        .check()
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("broker.example") && text.contains("tls("),
+        "{text}"
+    );
+    assert!(!text.contains("canary"), "{text}");
+    for server in ["localhost:9092", "127.0.0.1:9092", "[::1]:9092"] {
+        Kafka::new(server).sasl(sasl()).check().unwrap();
+    }
+    Kafka::new("broker.example:9092")
+        .sasl(sasl())
+        .danger_password_in_plain_text()
+        .check()
+        .unwrap();
+}
+
+#[cfg(feature = "ssl")]
+#[test]
+fn row_75_secrets_are_not_shown() {
+    use tidings_kafka::{Sasl, Tls};
+
+    let kafka = Kafka::new("broker:9093")
+        .tls(Tls::new())
+        .sasl(Sasl::scram_sha_256("alice", "canary-secret"));
+    let shown = format!("{kafka:?}");
+    assert!(
+        shown.contains("alice") && !shown.contains("canary"),
+        "{shown}"
+    );
+}
+
+#[cfg(feature = "ssl")]
+#[test]
+fn row_22_files_that_cannot_be_read_are_named() {
+    use tidings_kafka::Tls;
+
+    let text = Kafka::new("broker:9093")
+        .tls(Tls::new().ca_file("/no/such/ca.pem"))
+        .check()
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("ca_file /no/such/ca.pem"), "{text}");
+}
