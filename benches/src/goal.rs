@@ -115,5 +115,23 @@ fn all() -> Vec<Goal> {
     goal("G6", name::QUEUED, name::MPSC, Bound::Rate(0.7));
     goal("G9", name::LATENCY, name::LATENCY_RAW, Bound::Times(1.3));
     goal("G12", name::QUEUED_LAYER, name::QUEUED, Bound::Nanos(30.0));
+    goal(
+        "K1",
+        name::KAFKA_PUBLISH,
+        name::KAFKA_PUBLISH_RAW,
+        Bound::Rate(0.95),
+    );
+    goal(
+        "K2",
+        name::KAFKA_CONSUME,
+        name::KAFKA_CONSUME_RAW,
+        Bound::Rate(0.9),
+    );
+    goal(
+        "K3",
+        name::KAFKA_SLOW,
+        name::KAFKA_SLOW_RAW,
+        Bound::Times(1.2),
+    );
     goals
 }

@@ -29,12 +29,16 @@ struct Args {
     /// Run every case for a moment only: shows that the benchmarks work, measures nothing.
     #[arg(long)]
     smoke: bool,
-    /// Rounds; each runs every case once.
-    #[arg(long, default_value_t = 101)]
-    rounds: usize,
-    /// How long a case runs in one round, in microseconds.
-    #[arg(long, default_value_t = 2_000, value_name = "MICROS")]
-    slice: u64,
+    /// The cases on Kafka instead, at this URL.
+    #[cfg(feature = "kafka")]
+    #[arg(long, value_name = "URL")]
+    kafka: Option<String>,
+    /// Rounds; each runs every case once. Default 101, on a broker 7.
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// How long a case runs in one round, in microseconds. Default 2,000, on a broker 500,000.
+    #[arg(long, value_name = "MICROS")]
+    slice: Option<u64>,
     /// Only cases whose name contains this text, with their limits.
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -45,17 +49,27 @@ struct Args {
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
+    #[cfg(feature = "kafka")]
+    let (broker, mut cases) = match &args.kafka {
+        Some(url) => (true, cases::on_kafka(url)?),
+        None => (false, cases::all()?),
+    };
+    #[cfg(not(feature = "kafka"))]
+    let (broker, mut cases) = (false, cases::all()?);
     let settings = match args.smoke {
         true => Settings {
             rounds: 1,
             slice: Duration::from_micros(100),
         },
         false => Settings {
-            rounds: args.rounds.max(1),
-            slice: Duration::from_micros(args.slice),
+            rounds: args.rounds.unwrap_or(if broker { 7 } else { 101 }).max(1),
+            slice: Duration::from_micros(args.slice.unwrap_or(if broker {
+                500_000
+            } else {
+                2_000
+            })),
         },
     };
-    let mut cases = cases::all()?;
     if let Some(only) = &args.only {
         driver::keep(&mut cases, only);
     }

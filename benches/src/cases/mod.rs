@@ -1,6 +1,8 @@
 //! What is measured.
 
 mod inline;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod latency;
 pub(crate) mod name;
 mod queued;
@@ -40,6 +42,12 @@ pub(crate) fn all() -> Result<Vec<Case>> {
     cases.extend(queued::cases()?);
     cases.extend(latency::cases()?);
     Ok(cases)
+}
+
+/// The cases against a broker, whose URL this is.
+#[cfg(feature = "kafka")]
+pub(crate) fn on_kafka(url: &str) -> Result<Vec<Case>> {
+    kafka::cases(url)
 }
 
 /// One thread, so that nothing depends on where the scheduler puts a task.

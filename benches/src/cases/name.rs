@@ -38,3 +38,10 @@ pub(crate) const QUEUED_TWO: &str = "queued event, 2 handlers";
 
 pub(crate) const LATENCY_RAW: &str = "tokio mpsc, send to receive, p50, busy runtime";
 pub(crate) const LATENCY: &str = "emit to handler, p50, busy runtime";
+
+pub(crate) const KAFKA_PUBLISH_RAW: &str = "FutureProducer, 10,000 reports awaited at once";
+pub(crate) const KAFKA_PUBLISH: &str = "emit to Kafka, 10,000 at once";
+pub(crate) const KAFKA_CONSUME_RAW: &str = "StreamConsumer, serde_json, each offset stored";
+pub(crate) const KAFKA_CONSUME: &str = "handler on Kafka, a backlog";
+pub(crate) const KAFKA_SLOW_RAW: &str = "sleep of 5 ms, 100 at once";
+pub(crate) const KAFKA_SLOW: &str = "handler of 5 ms on Kafka, 100 lanes";

@@ -4,14 +4,18 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
+use crate::brokers::{Broker, Provided};
 use crate::workspace::Workspace;
 
 /// The command before the benchmarks' own arguments.
-pub(crate) const COMMAND: [&str; 5] = ["run", "--release", "--package", "tidings-bench", "--"];
+pub(crate) const COMMAND: [&str; 4] = ["run", "--release", "--package", "tidings-bench"];
 
 /// What `cargo xtask bench` takes.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
+    /// The cases on a real broker, which is started unless one is there.
+    #[arg(value_enum)]
+    pub(crate) on: Option<Broker>,
     /// Run every case for a moment only: shows that the benchmarks work, measures nothing.
     #[arg(long)]
     pub(crate) smoke: bool,
@@ -39,8 +43,21 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
             .env("RUSTFLAGS", format!("{flags} {ALIGNED}"))
             .env("CARGO_TARGET_DIR", workspace.root().join("target/bench"));
     }
+    cargo.args(COMMAND);
+    let _brokers = match args.on {
+        Some(broker) => {
+            let provided = Provided::one(workspace, broker)?;
+            let url = provided.url(broker).context("the broker has no URL")?;
+            let name = broker.name();
+            cargo.args(["--features", name, "--", &format!("--{name}"), &url]);
+            Some(provided)
+        }
+        None => {
+            cargo.arg("--");
+            None
+        }
+    };
     let status = cargo
-        .args(COMMAND)
         .args(args.smoke.then_some("--smoke"))
         .args(&args.rest)
         .status()

@@ -171,7 +171,7 @@ fn steps(library: &Package) -> Vec<Step> {
     }));
     steps.push(Step::cargo(
         "bench",
-        bench::COMMAND.into_iter().chain(["--smoke"]),
+        bench::COMMAND.into_iter().chain(["--", "--smoke"]),
     ));
     steps
 }

@@ -61,7 +61,7 @@ impl Which {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Broker {
+pub(crate) enum Broker {
     Kafka,
 }
 
@@ -72,7 +72,7 @@ pub(crate) const REQUIRED: &str = "TIDINGS_REQUIRE_BROKERS";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Broker {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Kafka => "kafka",
         }
@@ -140,9 +140,18 @@ impl Provided {
 
     /// Starts those that neither run nor are named by their variable.
     pub(crate) fn all(workspace: &Workspace) -> Result<Self> {
+        Self::start(workspace, Broker::value_variants())
+    }
+
+    /// Starts this one, unless it runs or is named by its variable.
+    pub(crate) fn one(workspace: &Workspace, broker: Broker) -> Result<Self> {
+        Self::start(workspace, &[broker])
+    }
+
+    fn start(workspace: &Workspace, brokers: &[Broker]) -> Result<Self> {
         let mut provided = Self::none(workspace);
         let _alone = files::lock(workspace.root())?;
-        for &broker in Broker::value_variants() {
+        for &broker in brokers {
             let run = Run::new(workspace.root(), broker.name());
             if !broker.is_given() && running(broker, &run)?.is_none() {
                 // From here on it is ours, half started or not.
@@ -150,7 +159,7 @@ impl Provided {
             }
             up(broker, &run).with_context(|| {
                 format!(
-                    "{} for the tests (`--no-brokers` skips those that need one)",
+                    "no {} (for tests, `--no-brokers` skips those that need one)",
                     broker.name()
                 )
             })?;
@@ -159,6 +168,13 @@ impl Provided {
             }
         }
         Ok(provided)
+    }
+
+    /// Where a broker is.
+    pub(crate) fn url(&self, broker: Broker) -> Option<String> {
+        let variable = broker.variable();
+        let started = self.values.get(variable).cloned();
+        started.or_else(|| env::var(variable).ok())
     }
 }
 
