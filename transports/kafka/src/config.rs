@@ -10,6 +10,9 @@ use crate::{Kafka, error};
 /// and of created topics is larger than the payload's limit by this.
 pub(crate) const OVERHEAD: usize = 64 * 1024;
 
+/// How often a member tells its group that it lives, at the least.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
 /// The settings of a [`Kafka`], with their units and defaults.
 ///
 /// ```
@@ -252,9 +255,10 @@ impl KafkaConfig {
             .set("allow.auto.create.topics", "false")
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", millis(self.session_timeout))
+            // Members learn of a rebalance by the answer to a heartbeat, and it takes two rounds.
             .set(
                 "heartbeat.interval.ms",
-                millis((self.session_timeout / 10).max(Duration::from_millis(100))),
+                millis((self.session_timeout / 10).min(HEARTBEAT)),
             )
             .set("queued.max.messages.kbytes", self.fetched_kib.to_string())
             .set("fetch.queue.backoff.ms", "10")

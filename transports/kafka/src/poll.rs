@@ -2,7 +2,7 @@
 //! the only one that stores and commits (traps 1 to 5).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,9 @@ const PATIENCE: Duration = Duration::from_millis(20);
 const IDLE: Duration = Duration::from_millis(100);
 const PAUSED: Duration = Duration::from_millis(5);
 
+/// How long a group may take to hand partitions on before a member that has none says so.
+const SETTLES: Duration = Duration::from_secs(10);
+
 /// Starts the thread of a member.
 pub(crate) fn start(
     member: &Arc<Member>,
@@ -48,6 +51,7 @@ pub(crate) fn start(
         status: Arc::clone(status),
         revoke_deadline: config.revoke_deadline,
         question: config.connect_timeout,
+        joined: AtomicBool::new(false),
     };
     let failed = |error| error::transport(&format!("making a consumer of group {group:?}"), error);
     let consumer = BaseConsumer::from_config_and_context(client, context).map_err(failed)?;
@@ -65,6 +69,7 @@ pub(crate) fn start(
         committed: Instant::now(),
         version: 0,
         partitions: Vec::new(),
+        idle: Idle::No,
     };
     let thread = std::thread::Builder::new()
         .name("tidings-kafka-consumer".into())
@@ -117,6 +122,14 @@ struct Poller {
     // What the member has, as of this version.
     version: u64,
     partitions: Vec<Arc<Partition>>,
+    idle: Idle,
+}
+
+/// Whether the member has nothing to do.
+enum Idle {
+    No,
+    Since(Instant),
+    Said,
 }
 
 impl Poller {
@@ -132,9 +145,31 @@ impl Poller {
                 // so that the group sees a live member that hands back what it holds.
                 self.partitions().iter().for_each(|it| it.stop());
             }
+            self.say_if_idle();
             self.commit_if_due();
             let paused = self.keep_flowing();
             self.poll(if paused { PAUSED } else { IDLE });
+        }
+    }
+
+    /// Says once that there is nothing to do for this member. Not at once: a member that joins gets
+    /// nothing until another has given something back.
+    fn say_if_idle(&mut self) {
+        let joined = self.consumer.context().joined.load(Ordering::Acquire);
+        let idle = joined && self.partitions().is_empty();
+        match &mut self.idle {
+            Idle::Said => {}
+            _ if !idle => self.idle = Idle::No,
+            Idle::No => self.idle = Idle::Since(Instant::now()),
+            Idle::Since(since) if since.elapsed() < SETTLES => {}
+            Idle::Since(_) => {
+                self.idle = Idle::Said;
+                tracing::info!(
+                    group = %self.member.subscribe.group,
+                    "this member has no partition: the group has more members than its topics have \
+                     partitions; it takes over when another leaves"
+                );
+            }
         }
     }
 
@@ -381,6 +416,8 @@ struct Context {
     status: Arc<Status>,
     revoke_deadline: Duration,
     question: Duration,
+    // Whether the group has ever said what this member gets.
+    joined: AtomicBool,
 }
 
 impl Context {
@@ -422,6 +459,7 @@ impl Context {
                     self.member.assign(partition);
                 }
                 self.status.connected();
+                self.joined.store(true, Ordering::Release);
             }
             Err(error) => self.member.end(Err(error::transport(
                 &format!("finding where group {:?} goes on", subscribe.group.as_str()),
