@@ -195,11 +195,9 @@ impl Reader {
             && self.one(|message| {
                 let (partition, offset) = (message.partition(), message.offset());
                 if newest.contains(&(partition, offset)) {
-                    let mut inbound = poll::inbound(message);
-                    inbound.topic = topic.clone();
                     entries.push(Entry {
                         token: offset.cast_unsigned(),
-                        message: inbound,
+                        message: poll::inbound(message, &topic),
                     });
                 }
             })?

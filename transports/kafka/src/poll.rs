@@ -19,7 +19,7 @@ use tidings_transport::{
 };
 
 use crate::consume::{Leave, Member};
-use crate::settle::Partition;
+use crate::settle::{Partition, Wait};
 use crate::status::Status;
 use crate::{KafkaConfig, error, headers, positions, topic};
 
@@ -185,16 +185,21 @@ impl Poller {
         let most = self.member.subscribe.window.clamp(1, BATCH);
         let mut wait = time;
         for _ in 0..most {
-            // Taken apart from `self`, which the message borrows.
-            let polled = self.consumer.poll(wait).map(|polled| {
-                polled.map(|message| {
-                    let place = (message.topic().to_owned(), message.partition());
-                    (place, message.offset(), inbound(&message))
-                })
-            });
-            match polled {
+            match self.consumer.poll(wait) {
                 None => break,
-                Some(Ok((place, offset, message))) => self.take(&place, offset, message),
+                Some(Ok(message)) => {
+                    let place = (message.topic(), message.partition());
+                    let here = |it: &&Arc<Partition>| it.is_at(place);
+                    if !self.partitions.iter().any(|it| here(&it)) {
+                        // It was assigned within this poll.
+                        (self.version, self.partitions) = self.member.partitions();
+                    }
+                    // One that was revoked between its fetch and here is its next owner's.
+                    if let Some(partition) = self.partitions.iter().find(here) {
+                        let inbound = inbound(&message, &partition.topic);
+                        partition.take_in(message.offset(), inbound);
+                    }
+                }
                 Some(Err(error)) => self.failed(error),
             }
             wait = Duration::ZERO;
@@ -207,20 +212,6 @@ impl Poller {
             self.take_over();
         }
         self.member.bell.ready.notify_one();
-    }
-
-    fn take(&mut self, place: &(String, i32), offset: i64, mut message: Inbound) {
-        let found = self
-            .partitions()
-            .iter()
-            .find(|it| it.number == place.1 && it.topic == *place.0)
-            .cloned();
-        let Some(partition) = found else {
-            // It was revoked between its fetch and here; its next owner gets it.
-            return;
-        };
-        message.topic = partition.topic.clone();
-        partition.take_in(offset, message);
     }
 
     /// D9: committed first, then handed over. What cannot be committed is not handed over, and comes
@@ -285,20 +276,16 @@ impl Poller {
     /// Pauses what is full and lets go on what has room; whether anything waits for room then.
     fn keep_flowing(&mut self) -> bool {
         let partitions = self.partitions().to_vec();
-        let clogged = || {
-            partitions
-                .iter()
-                .any(|it| it.is_clogged() && !it.is_paused())
-        };
-        if clogged() {
+        if partitions.iter().any(|it| it.is_clogged()) {
             let until = Instant::now() + PATIENCE;
+            let room = || partitions.iter().all(|it| it.has_room());
             self.member.bell.ready.notify_one();
             loop {
                 let left = until.saturating_duration_since(Instant::now());
-                if left.is_zero() || !clogged() {
+                if left.is_zero() || room() {
                     break;
                 }
-                self.member.bell.wait(left, || !clogged());
+                self.member.bell.wait(Wait::Room, left, room);
             }
         }
         let (mut full, mut free) = (TopicPartitionList::new(), TopicPartitionList::new());
@@ -377,7 +364,7 @@ fn commit(consumer: &BaseConsumer<Context>, mode: CommitMode) -> KafkaResult<()>
 }
 
 /// A record, with one buffer for all its bytes.
-pub(crate) fn inbound(message: &BorrowedMessage<'_>) -> Inbound {
+pub(crate) fn inbound(message: &BorrowedMessage<'_>, topic: &Name) -> Inbound {
     let payload = message.payload();
     let key = message.key();
     let size = payload.map_or(0, <[u8]>::len) + key.map_or(0, <[u8]>::len);
@@ -394,7 +381,7 @@ pub(crate) fn inbound(message: &BorrowedMessage<'_>) -> Inbound {
     };
     let millis = message.timestamp().to_millis();
     Inbound {
-        topic: Name::from_static(""),
+        topic: topic.clone(),
         key,
         envelope: Carried::Raw(fields),
         headers,
@@ -487,7 +474,7 @@ impl Context {
                 if left.is_zero() || settled() {
                     break;
                 }
-                self.member.bell.wait(left, settled);
+                self.member.bell.wait(Wait::Settled, left, settled);
             }
             store(consumer, &mine);
             if let Err(error) = commit(consumer, CommitMode::Sync) {

@@ -2,7 +2,7 @@
 //! from that the one offset that may be committed (D3).
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidings_transport::{Batch, Inbound, Mode, Name, Received, Settle};
@@ -22,25 +22,39 @@ pub(crate) struct Bell {
     pub(crate) late: AtomicU64,
     /// Something was settled.
     pub(crate) idle: Notify,
-    // Whether the thread waits for settling, and the thread.
-    waits: AtomicBool,
+    // What the thread waits for, and the thread.
+    waits: AtomicU8,
     thread: Mutex<Option<std::thread::Thread>>,
 }
 
+/// What the thread of a member waits for.
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+pub(crate) enum Wait {
+    /// Something is handed over.
+    Room = 1,
+    /// Something is settled.
+    Settled = 2,
+}
+
 impl Bell {
-    /// Waits on the member's own thread until something is settled, or for so long.
-    pub(crate) fn wait(&self, time: std::time::Duration, done: impl Fn() -> bool) {
+    /// Waits on the member's own thread until that happens, or for so long.
+    pub(crate) fn wait(&self, what: Wait, time: std::time::Duration, done: impl Fn() -> bool) {
         *self.thread() = Some(std::thread::current());
-        self.waits.store(true, Ordering::SeqCst);
+        self.waits.store(what as u8, Ordering::SeqCst);
         if !done() {
             std::thread::park_timeout(time);
         }
-        self.waits.store(false, Ordering::SeqCst);
+        self.waits.store(0, Ordering::SeqCst);
     }
 
     fn settled(&self) {
         self.idle.notify_waiters();
-        if self.waits.load(Ordering::SeqCst)
+        self.wake(Wait::Settled);
+    }
+
+    fn wake(&self, what: Wait) {
+        if self.waits.load(Ordering::SeqCst) == what as u8
             && let Some(thread) = &*self.thread()
         {
             thread.unpark();
@@ -105,6 +119,10 @@ impl Partition {
             lost: CancellationToken::new(),
             state: Mutex::default(),
         })
+    }
+
+    pub(crate) fn is_at(&self, (topic, number): (&str, i32)) -> bool {
+        self.number == number && self.topic.as_str() == topic
     }
 
     /// Takes in what was polled.
@@ -173,15 +191,23 @@ impl Partition {
             batch.add(&mut part, &settle);
         }
         state.out += batch.len() - before;
-        // Room in the buffer, which the thread may wait for.
+        let room = state.ready.len() <= self.window / 2;
         drop(state);
-        self.bell.settled();
+        if room {
+            self.bell.wake(Wait::Room);
+        }
     }
 
     /// Whether as many wait here as may be out: then there is no use in polling for more.
     pub(crate) fn is_clogged(&self) -> bool {
         let state = self.state();
-        !state.over && state.waiting() >= self.window
+        !state.over && !state.paused && state.waiting() >= self.window
+    }
+
+    /// Whether there is room again, half a window of it.
+    pub(crate) fn has_room(&self) -> bool {
+        let state = self.state();
+        state.over || state.paused || state.waiting() <= self.window / 2
     }
 
     /// Whether it should be paused, or go on, if that is not so already; half of the window lies
