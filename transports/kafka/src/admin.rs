@@ -13,6 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tidings_transport::{
     Declare, ErrorKind, GroupTopology, Lag, Name, Start, Topics, Topology, TransportError,
 };
+use tokio::sync::oneshot;
 
 use crate::config::{Cluster, KafkaConfig};
 use crate::positions;
@@ -24,8 +25,11 @@ use crate::{error, topic};
 /// A broker's setting that bounds a record.
 const RECORD_BYTES: &str = "max.message.bytes";
 
-/// How long one question waits before its cause is looked at.
-const SLICE: Duration = Duration::from_millis(500);
+/// How often it is looked whether the brokers turn us away.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How long a second handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(1);
 
 pub(crate) struct Admin {
     cluster: Cluster,
@@ -66,22 +70,10 @@ impl Admin {
     pub(crate) fn topics(&self) -> Result<Found, TransportError> {
         // The producer's client, whose thread hears why nobody answers.
         let client = self.line.client()?;
-        let until = Instant::now() + self.config.connect_timeout;
-        let metadata = loop {
-            // In slices: wrong credentials are known long before the time is over.
-            let left = until.saturating_duration_since(Instant::now());
-            match client.client().fetch_metadata(None, left.min(SLICE)) {
-                Ok(metadata) => break metadata,
-                Err(error) if left <= SLICE || self.status.is_refused() => {
-                    let fix = (self.status.is_unverified() && self.is_another_host())
-                        .then_some(error::ANOTHER_HOST);
-                    let doing = "asking Kafka for its topics";
-                    let servers = &self.cluster.servers;
-                    return Err(self.status.no_answer(doing, servers, error, fix));
-                }
-                Err(_) => {}
-            }
-        };
+        let metadata = client
+            .client()
+            .fetch_metadata(None, self.config.connect_timeout)
+            .map_err(|error| self.unanswered(error))?;
         self.status.connected();
         let topics = metadata.topics().iter();
         let usable = topics.filter(|topic| topic.error().is_none());
@@ -95,6 +87,50 @@ impl Admin {
                 )
             })
             .collect())
+    }
+
+    /// Why the question for the topics had no answer. Blocks.
+    fn unanswered(&self, error: KafkaError) -> TransportError {
+        let fix =
+            (self.status.is_unverified() && self.is_another_host()).then_some(error::ANOTHER_HOST);
+        let doing = "asking Kafka for its topics";
+        self.status
+            .no_answer(doing, &self.cluster.servers, error, fix)
+    }
+
+    /// [`topics`](Self::topics), with an end as soon as the brokers turn us away: librdkafka would go
+    /// on trying until the time is over.
+    pub(crate) async fn ask_topics(self: &Arc<Self>) -> Result<Found, TransportError> {
+        let (answer, mut answered) = oneshot::channel();
+        let admin = Arc::clone(self);
+        // A thread of its own, which a runtime that ends does not wait for.
+        std::thread::Builder::new()
+            .name("tidings-kafka-question".into())
+            .spawn(move || {
+                // Who asked may have had enough.
+                let _ = answer.send(admin.topics());
+            })
+            .map_err(|error| {
+                error::config(format!("no thread for a question to Kafka: {error}"))
+                    .with_source(error)
+            })?;
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            tokio::select! {
+                answered = &mut answered => {
+                    return answered.unwrap_or_else(|_| {
+                        Err(error::timeout("a question to Kafka did not end"))
+                    });
+                }
+                _ = look.tick() => {
+                    if let Some(code) = self.status.refusal() {
+                        return self.ask(move |admin| {
+                            Err(admin.unanswered(KafkaError::Global(code)))
+                        }).await;
+                    }
+                }
+            }
+        }
     }
 
     /// Whether a certificate that could not be verified is good for another host: librdkafka does not
@@ -118,7 +154,7 @@ impl Admin {
         let Ok(client) = client else {
             return false;
         };
-        let until = Instant::now() + SLICE * 2;
+        let until = Instant::now() + HANDSHAKE;
         while Instant::now() < until && !status.is_unverified() {
             // The event has no text; that of its code is the only one that matters here.
             if let Some(Err(error)) = client.poll(Duration::from_millis(50)) {
@@ -137,7 +173,7 @@ impl Admin {
         if topology.declare == Declare::Assume {
             return Ok(());
         }
-        let found = self.ask(Self::topics).await?;
+        let found = self.ask_topics().await?;
         let missing: Vec<&str> = wanted
             .topics()
             .filter(|name| !found.contains_key(*name))
@@ -223,7 +259,7 @@ impl Admin {
     async fn await_leaders(self: &Arc<Self>, topics: &[&str]) -> Result<(), TransportError> {
         let until = Instant::now() + self.config.connect_timeout;
         loop {
-            let found = self.ask(Self::topics).await?;
+            let found = self.ask_topics().await?;
             let led = |name: &&str| found.get(*name).is_some_and(|partitions| *partitions > 0);
             if topics.iter().all(led) {
                 return Ok(());

@@ -64,11 +64,11 @@ impl Status {
         }
     }
 
-    /// Whether the brokers turn us away, which time does not mend.
-    pub(crate) fn is_refused(&self) -> bool {
+    /// How the brokers turn us away, if they do: time does not mend that.
+    pub(crate) fn refusal(&self) -> Option<Code> {
         let state = self.state();
-        let cause = state.cause.as_ref();
-        cause.is_some_and(|(code, _)| error::kind(*code) == ErrorKind::Auth)
+        let (code, _) = state.cause.as_ref()?;
+        (error::kind(*code) == ErrorKind::Auth).then_some(*code)
     }
 
     /// Whether a certificate could not be verified.

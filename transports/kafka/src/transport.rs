@@ -1,13 +1,13 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tidings_transport::{
-    Capabilities, CloseReport, ErrorKind, GroupTopology, Health, Interest, Lag, Message, Name,
-    Origin, PublishError, Reason, Receipt, Subscribe, Topics, Topology, Transport, TransportError,
-    TryPublish,
+    Capabilities, CloseReport, Declare, ErrorKind, GroupTopology, Health, Interest, Lag, Message,
+    Name, Origin, PublishError, Reason, Receipt, Subscribe, Topics, Topology, Transport,
+    TransportError, TryPublish,
 };
 
 use crate::admin::Admin;
@@ -37,6 +37,8 @@ struct State {
     members: Vec<Weak<Member>>,
     // What each group gets, as it was declared or opened here.
     groups: HashMap<Name, Topics>,
+    // Those that were found or made by a declare.
+    topics: HashSet<Name>,
 }
 
 impl Kafka {
@@ -195,6 +197,13 @@ impl Transport for Kafka {
         self.usable()?;
         self.admin()?.declare(topology).await?;
         let mut state = self.state();
+        if topology.declare != Declare::Assume {
+            let groups = topology.groups.iter();
+            let exact = groups.flat_map(|group| &group.topics.exact);
+            state
+                .topics
+                .extend(topology.topics.iter().chain(exact).cloned());
+        }
         for group in &topology.groups {
             state
                 .groups
@@ -231,11 +240,15 @@ impl Transport for Kafka {
     async fn subscribe(&self, subscribe: Subscribe) -> Result<KafkaConsumer, TransportError> {
         self.usable()?;
         topic::check_group(&subscribe.group).map_err(error::config)?;
-        let found = self.admin()?.ask(Admin::topics).await?;
         let exact = subscribe.topics.exact.iter();
-        let missing: Vec<&Name> = exact
-            .filter(|name| !found.contains_key(name.as_str()))
-            .collect();
+        let mut missing: Vec<&Name> = {
+            let state = self.state();
+            exact.filter(|name| !state.topics.contains(*name)).collect()
+        };
+        if !missing.is_empty() || !subscribe.topics.patterns.is_empty() {
+            let found = self.admin()?.ask_topics().await?;
+            missing.retain(|name| !found.contains_key(name.as_str()));
+        }
         if !missing.is_empty() {
             return Err(TransportError::new(
                 ErrorKind::Missing,
