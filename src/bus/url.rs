@@ -100,7 +100,9 @@ impl Bus {
     /// - `kafka://host:9092,host2:9092/`, with feature `kafka`, and `partitions`, `replication`,
     ///   `publish_deadline`, `connect_timeout`, `session_timeout`, `revoke_deadline`, `linger`,
     ///   `compression` (`none`, `gzip`, `snappy`, `lz4`), `buffered_messages`, `buffered_kib`,
-    ///   `fetched_kib`, `max_payload` and `topic_refresh`.
+    ///   `fetched_kib`, `max_payload` and `topic_refresh`; with feature `kafka-ssl` also `tls=true`,
+    ///   `ca_file`, `sasl` (`plain`, `scram-sha-256`, `scram-sha-512`), `user`, and `password_env`,
+    ///   the name of an environment variable: a URL holds no secret.
     ///
     /// Each key is the setting of the same name of the transport's own type.
     ///
@@ -158,7 +160,7 @@ impl BusBuilder {
 fn memory(rest: &str) -> Result<Memory, Vec<String>> {
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     let mut config = MemoryConfig::default();
-    let mut problems = read(&mut config, query, MEMORY);
+    let mut problems = read(&mut config, query, MEMORY, &[]);
     if !place.trim_end_matches('/').is_empty() {
         problems.push(String::from(
             "a memory:// URL names no host: everything is in this process",
@@ -171,8 +173,9 @@ fn memory(rest: &str) -> Result<Memory, Vec<String>> {
 fn kafka(rest: &str) -> Result<Kafka, Vec<String>> {
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (servers, path) = place.split_once('/').unwrap_or((place, ""));
+    let (secure, query) = security::part(query);
     let mut config = KafkaConfig::default();
-    let mut problems = read(&mut config, query, KAFKA);
+    let mut problems = read(&mut config, &query, KAFKA, &security::KEYS);
     if !path.is_empty() {
         problems.push(format!(
             "a kafka:// URL ends with its servers, {path:?} follows: topics come from event types"
@@ -181,16 +184,114 @@ fn kafka(rest: &str) -> Result<Kafka, Vec<String>> {
     if servers.contains('@') {
         // Not shown: what stands before it is a secret.
         problems.push(String::from(
-            "a kafka:// URL holds no user or password: leave out everything up to the `@`",
+            "a kafka:// URL holds no user or password: leave out everything up to the `@`, and say \
+             `sasl=..&user=..&password_env=..`",
         ));
         return Err(problems);
     }
-    let kafka = Kafka::with_config(servers, config);
-    finish(kafka.check().map(|()| kafka), problems)
+    match security::apply(Kafka::with_config(servers, config), &secure) {
+        Ok(kafka) => finish(kafka.check().map(|()| kafka), problems),
+        Err(wrong) => {
+            problems.extend(wrong);
+            Err(problems)
+        }
+    }
 }
 
-/// Reads the settings of a query; gives back what is wrong with it.
-fn read<C>(config: &mut C, query: &str, keys: &[Key<C>]) -> Vec<String> {
+/// The keys of a `kafka://` URL that say who is let in, and by whom.
+#[cfg(feature = "kafka")]
+mod security {
+    use tidings_kafka::Kafka;
+
+    pub(super) const KEYS: [&str; 5] = ["tls", "ca_file", "sasl", "user", "password_env"];
+
+    /// Parts them from the others, which stay a query.
+    pub(super) fn part(query: &str) -> (Vec<(&str, &str)>, String) {
+        let pairs = query.split('&').filter(|pair| !pair.is_empty());
+        let (secure, others): (Vec<&str>, Vec<&str>) =
+            pairs.partition(|pair| KEYS.contains(&pair.split('=').next().unwrap_or_default()));
+        let secure = secure
+            .into_iter()
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        (secure.collect(), others.join("&"))
+    }
+
+    #[cfg(not(feature = "kafka-ssl"))]
+    pub(super) fn apply(kafka: Kafka, secure: &[(&str, &str)]) -> Result<Kafka, Vec<String>> {
+        match secure.first() {
+            None => Ok(kafka),
+            Some((key, _)) => Err(vec![format!(
+                "{key} needs OpenSSL: turn on the feature `kafka-ssl` of tidings"
+            )]),
+        }
+    }
+
+    #[cfg(feature = "kafka-ssl")]
+    pub(super) fn apply(kafka: Kafka, secure: &[(&str, &str)]) -> Result<Kafka, Vec<String>> {
+        use tidings_kafka::{Sasl, Tls};
+
+        let value = |name: &str| {
+            let mut named = secure.iter().filter(|(key, _)| *key == name);
+            named.next_back().map(|(_, value)| *value)
+        };
+        let mut problems = Vec::new();
+        let mut kafka = kafka;
+        match (value("tls"), value("ca_file")) {
+            (None | Some("false"), None) => {}
+            (Some("true"), None) => kafka = kafka.tls(Tls::new()),
+            (None | Some("true"), Some(file)) => kafka = kafka.tls(Tls::new().ca_file(file)),
+            (Some("false"), Some(_)) => {
+                problems.push(String::from(
+                    "ca_file needs tls=true: leave out one of them",
+                ));
+            }
+            (Some(other), _) => problems.push(format!("tls is {other:?}: expected true or false")),
+        }
+        let password = match value("password_env") {
+            None => None,
+            Some(variable) => match std::env::var(variable) {
+                Ok(password) => Some(password),
+                Err(_) => {
+                    problems.push(format!(
+                        "password_env names {variable:?}, which is not set to a text"
+                    ));
+                    Some(String::new())
+                }
+            },
+        };
+        let make: Option<fn(String, String) -> Sasl> = match value("sasl") {
+            None => None,
+            Some("plain") => Some(Sasl::plain),
+            Some("scram-sha-256") => Some(Sasl::scram_sha_256),
+            Some("scram-sha-512") => Some(Sasl::scram_sha_512),
+            Some(other) => {
+                problems.push(format!(
+                    "sasl is {other:?}: expected plain, scram-sha-256 or scram-sha-512"
+                ));
+                None
+            }
+        };
+        match (make, value("user"), password) {
+            (Some(make), Some(user), Some(password)) => {
+                kafka = kafka.sasl(make(user.to_owned(), password));
+            }
+            (None, None, None) => {}
+            _ if problems.is_empty() => problems.push(String::from(
+                "sasl, user and password_env belong together: give all of them or none",
+            )),
+            _ => {}
+        }
+        if problems.is_empty() {
+            Ok(kafka)
+        } else {
+            Err(problems)
+        }
+    }
+}
+
+/// Reads the settings of a query; gives back what is wrong with it. `more` are keys that are read
+/// elsewhere.
+fn read<C>(config: &mut C, query: &str, keys: &[Key<C>], more: &[&str]) -> Vec<String> {
     let mut problems = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -201,9 +302,9 @@ fn read<C>(config: &mut C, query: &str, keys: &[Key<C>]) -> Vec<String> {
                 }
             }
             None => {
-                let hint = nearest(name, keys.iter().map(|(key, _)| *key));
-                let valid: Vec<&str> = keys.iter().map(|(key, _)| *key).collect();
-                let valid = valid.join(", ");
+                let valid = || keys.iter().map(|(key, _)| *key).chain(more.iter().copied());
+                let hint = nearest(name, valid());
+                let valid = valid().collect::<Vec<_>>().join(", ");
                 problems.push(format!("unknown key {name:?}{hint} (valid: {valid})"));
             }
         }

@@ -193,3 +193,109 @@ async fn row_17_dedup_shorter_than_the_retry_horizon_is_refused_with_both_number
     settled(&long).await;
     assert_conserved(&long, 1);
 }
+
+#[cfg(feature = "kafka")]
+#[tokio::test]
+async fn row_14_a_misspelt_key_of_a_kafka_url_names_the_nearest_one() {
+    for (query, key, meant) in [
+        ("partition=3", "partition", "partitions"),
+        ("passwort_env=PATH", "passwort_env", "password_env"),
+    ] {
+        let url = format!("kafka://localhost:9092/?{query}");
+        let error = Bus::connect("shop", &url).await.unwrap_err();
+        let problem = &error.problems()[0];
+        assert!(
+            problem.contains(&format!("unknown key {key:?}")),
+            "{problem}"
+        );
+        assert!(
+            problem.contains(&format!("did you mean `{meant}`?")),
+            "{problem}"
+        );
+    }
+    let url = "kafka://localhost:9092/?linger=soon&compression=zip&partitions=0";
+    let error = Bus::connect("shop", url).await.unwrap_err();
+    let text = error.problems().join("; ");
+    for wrong in [
+        "linger is \"soon\": expected a duration",
+        "compression is \"zip\": expected none, gzip, snappy or lz4",
+        "partitions is 0",
+    ] {
+        assert!(text.contains(wrong), "all at once: {text}");
+    }
+}
+
+#[cfg(feature = "kafka")]
+#[tokio::test]
+async fn row_18_a_kafka_url_that_is_none_or_holds_a_secret_is_refused() {
+    for (url, said) in [
+        ("kafka://", "is no Kafka server"),
+        ("kafka://localhost", "is no Kafka server"),
+        (
+            "kafka://localhost:9092/orders",
+            "topics come from event types",
+        ),
+        (
+            "kafka://bob:canary@localhost:9092",
+            "holds no user or password",
+        ),
+    ] {
+        let error = Bus::connect("shop", url).await.unwrap_err();
+        let text = format!("{} {error:?}", error.problems().join("; "));
+        assert!(text.contains(said), "{url}: {text}");
+        assert!(!text.contains("canary"), "{text}");
+    }
+}
+
+#[cfg(feature = "kafka-ssl")]
+#[tokio::test]
+async fn row_18_the_security_of_a_kafka_url_is_all_there_or_named() {
+    // Set for every test, and no secret.
+    let variable = "CARGO_PKG_NAME";
+    for (query, said) in [
+        ("tls=yes", "tls is \"yes\""),
+        ("tls=false&ca_file=ca.pem", "leave out one of them"),
+        ("sasl=plain&user=bob", "belong together"),
+        (
+            "sasl=kerberos&user=bob&password_env=CARGO_PKG_NAME",
+            "sasl is \"kerberos\"",
+        ),
+        (
+            "sasl=plain&user=bob&password_env=NO_SUCH_VARIABLE",
+            "\"NO_SUCH_VARIABLE\"",
+        ),
+        ("ca_file=/no/such/ca.pem", "/no/such/ca.pem"),
+    ] {
+        let url = format!("kafka://localhost:9092/?{query}");
+        let error = Bus::connect("shop", &url).await.unwrap_err();
+        let text = error.problems().join("; ");
+        assert!(text.contains(said), "{query}: {text}");
+    }
+    let url = format!("kafka://broker.example:9092/?sasl=plain&user=bob&password_env={variable}");
+    let error = Bus::connect("shop", &url).await.unwrap_err();
+    let text = error.problems().join("; ");
+    assert!(text.contains("without encryption"), "row 23: {text}");
+}
+
+#[cfg(not(feature = "kafka"))]
+#[tokio::test]
+async fn row_12_a_kafka_url_without_the_feature_names_it() {
+    let error = Bus::connect("shop", "kafka://localhost:9092")
+        .await
+        .unwrap_err();
+    assert!(
+        error.problems()[0].contains("the feature `kafka`"),
+        "{error}"
+    );
+}
+
+#[cfg(all(feature = "kafka", not(feature = "kafka-ssl")))]
+#[tokio::test]
+async fn row_12_a_kafka_url_with_security_without_the_feature_names_it() {
+    let url = "kafka://localhost:9092/?tls=true";
+    let error = Bus::connect("shop", url).await.unwrap_err();
+    assert!(
+        error.problems()[0].contains("the feature `kafka-ssl`"),
+        "{error}"
+    );
+}
