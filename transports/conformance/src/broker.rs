@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use libtest_mimic::{Arguments, Completion, Trial};
 
@@ -13,6 +14,9 @@ pub const REQUIRED: &str = "TIDINGS_REQUIRE_BROKERS";
 
 /// How many cases run at once: they wait for the broker most of the time.
 const AT_ONCE: usize = 8;
+
+/// How long one trial may take. None of them comes near it.
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// A broker for tests.
 ///
@@ -136,15 +140,16 @@ impl Trials {
 }
 
 /// Runs a test on a runtime of its own.
-fn run(test: impl Future<Output = ()>) -> std::io::Result<()> {
+fn run(test: impl Future<Output = ()>) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
-        .build()?;
-    runtime.block_on(test);
+        .build()
+        .map_err(|error| format!("no runtime: {error}"))?;
+    let ended = runtime.block_on(async { tokio::time::timeout(LIMIT, test).await });
     // What a test leaves behind may block.
     runtime.shutdown_background();
-    Ok(())
+    ended.map_err(|_| format!("the time limit of {LIMIT:?} passed"))
 }
 
 fn is_required() -> bool {

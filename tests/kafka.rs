@@ -1,0 +1,233 @@
+//! What the bus promises above any transport, on a real Kafka: records that no bus wrote, and what
+//! cannot be read.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use tidings::kafka::Kafka;
+use tidings::transport::{Carried, Headers, Message, Name, Origin, Payload, Transport};
+use tidings::{Bus, BusBuilder, Declare, Delivery, Event, Mapping, Start};
+use tidings_conformance::{Broker, Trials};
+
+fn main() -> ExitCode {
+    Trials::new(Broker::named_by("TIDINGS_TEST_KAFKA"))
+        .trial(
+            "row_58_a_plain_record_reaches_the_one_type_that_has_the_topic",
+            plain,
+        )
+        .trial("a_declared_mapping_reads_what_others_write", mapped)
+        .trial("row_47_a_tombstone_is_skipped_and_counted", tombstone)
+        .trial(
+            "row_48_bytes_that_do_not_decode_are_dead_lettered_as_they_came",
+            undecodable,
+        )
+        .trial(
+            "row_24_a_missing_topic_is_named_where_nothing_is_made",
+            missing,
+        )
+        .trial(
+            "an_emit_of_a_type_that_nobody_handles_makes_its_topic",
+            producer_only,
+        )
+        .main()
+}
+
+fn kafka(url: &str) -> Kafka {
+    Kafka::new(url.trim_start_matches("kafka://")).partitions(3)
+}
+
+/// A service that no other run has, so that its groups are new.
+fn unique(what: &str) -> String {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    format!("{what}-{}-{}", since.as_micros(), std::process::id())
+}
+
+fn builder(url: &str, what: &str) -> BusBuilder {
+    Bus::builder(unique(what)).transport(kafka(url))
+}
+
+/// Publishes what no bus would.
+async fn inject(url: &str, topic: &str, key: &str, payload: Payload) {
+    let message = Message {
+        topic: Name::from(topic),
+        key: Some(key.to_owned().into()),
+        envelope: Carried::Raw(Headers::new()),
+        headers: Headers::new(),
+        payload,
+        delay: None,
+    };
+    kafka(url)
+        .publish(message, Origin::default())
+        .await
+        .unwrap();
+}
+
+fn json(text: &'static str) -> Payload {
+    Payload::Bytes(text.into())
+}
+
+type Log<T> = Arc<Mutex<Vec<T>>>;
+
+fn seen<T: Clone>(log: &Log<T>) -> Vec<T> {
+    log.lock().unwrap().clone()
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[event(name = "kafka.plain", version = 3, key = order_id)]
+#[serde(rename_all = "camelCase")]
+struct Plain {
+    order_id: String,
+    user_id: String,
+    amount: f64,
+    timestamp: String,
+}
+
+async fn plain(url: String) {
+    let bus = builder(&url, "plain").build().await.unwrap();
+    let log = Log::<(Plain, Option<String>, u32)>::default();
+    let group = bus.group("readers").start_at(Start::Latest);
+    group.with(Arc::clone(&log)).on(
+        async |log: Log<(Plain, Option<String>, u32)>, event: Delivery<Plain>| {
+            let key = event.key().map(str::to_owned);
+            let entry = (event.event().clone(), key, event.version());
+            log.lock().unwrap().push(entry);
+        },
+    );
+    bus.start().await.unwrap();
+    let record =
+        r#"{"orderId":"ord_1","userId":"usr_1","amount":59.99,"timestamp":"2026-03-10T14:23:00Z"}"#;
+    inject(&url, "kafka.plain", "ord_1", json(record)).await;
+    bus.settled().await.unwrap();
+    let [(order, key, version)] = &seen(&log)[..] else {
+        panic!("{:?}", seen(&log));
+    };
+    assert_eq!((&*order.order_id, order.amount), ("ord_1", 59.99));
+    assert_eq!(
+        (key.as_deref(), *version),
+        (Some("ord_1"), 3),
+        "as the latest version"
+    );
+    bus.shutdown().await.unwrap();
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[event(name = "OrderPlaced", version = 1, topic = "kafka-mapped-orders", key = order_id)]
+#[serde(rename_all = "camelCase")]
+struct OrderPlaced {
+    order_id: String,
+}
+
+async fn mapped(url: String) {
+    let mapping = Mapping::new("kafka-mapped-orders", "/event", "/data").id("/data/orderId");
+    let bus = builder(&url, "mapped")
+        .mapping(mapping)
+        .build()
+        .await
+        .unwrap();
+    let log = Log::<(String, String)>::default();
+    let group = bus.group("readers").start_at(Start::Latest);
+    group.with(Arc::clone(&log)).on(
+        async |log: Log<(String, String)>, event: Delivery<OrderPlaced>| {
+            let entry = (event.order_id.clone(), event.id().to_string());
+            log.lock().unwrap().push(entry);
+        },
+    );
+    bus.start().await.unwrap();
+    let topic = "kafka-mapped-orders";
+    let good = r#"{"event":"OrderPlaced","data":{"orderId":"ord_1"}}"#;
+    let other = r#"{"event":"OrderShipped","data":{"orderId":"ord_1"}}"#;
+    let wrong = r#"{"data":{"orderId":"ord_2"}}"#;
+    for record in [good, other, wrong] {
+        inject(&url, topic, "ord_1", json(record)).await;
+    }
+    bus.settled().await.unwrap();
+    assert_eq!(seen(&log), [("ord_1".to_owned(), "ord_1".to_owned())]);
+    let dead = bus.dead_letters("readers").list().await.unwrap();
+    assert_eq!(dead.len(), 1, "only the one that the mapping cannot read");
+    assert_eq!(dead[0].bytes(), wrong.as_bytes());
+    assert_eq!(
+        bus.group("readers").stats().unwrap().skipped,
+        1,
+        "a type nobody handles"
+    );
+    bus.shutdown().await.unwrap();
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[event(name = "kafka.fragile", version = 1, key = key)]
+struct Fragile {
+    key: String,
+}
+
+async fn fragile(url: &str, what: &str) -> (Bus, Log<String>) {
+    let bus = builder(url, what).build().await.unwrap();
+    let log = Log::<String>::default();
+    let group = bus.group("readers").start_at(Start::Latest);
+    group
+        .with(Arc::clone(&log))
+        .on(async |log: Log<String>, event: Fragile| log.lock().unwrap().push(event.key));
+    bus.start().await.unwrap();
+    (bus, log)
+}
+
+async fn tombstone(url: String) {
+    let (bus, _) = fragile(&url, "tombstone").await;
+    inject(&url, "kafka.fragile", "k", Payload::Tombstone).await;
+    bus.settled().await.unwrap();
+    // Other trials may write to the same topic, but no other tombstone.
+    assert_eq!(bus.group("readers").stats().unwrap().skipped, 1);
+    bus.shutdown().await.unwrap();
+}
+
+async fn undecodable(url: String) {
+    let (bus, log) = fragile(&url, "undecodable").await;
+    let bytes: &[u8] = b"{\"key\": \xff\xfe";
+    inject(&url, "kafka.fragile", "k", Payload::Bytes(bytes.into())).await;
+    let key = unique("after");
+    bus.emit(Fragile { key: key.clone() }).await.unwrap();
+    bus.settled().await.unwrap();
+    assert!(seen(&log).contains(&key), "it blocks nobody");
+    let dead = bus.dead_letters("readers").list().await.unwrap();
+    assert_eq!(dead.len(), 1);
+    assert_eq!(dead[0].bytes(), bytes);
+    assert_eq!(dead[0].topic(), "kafka.fragile");
+    assert!(dead[0].position().is_some());
+    bus.shutdown().await.unwrap();
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, Event)]
+#[event(name = "kafka.never.made", version = 1)]
+struct NeverMade {}
+
+async fn missing(url: String) {
+    let bus = builder(&url, "missing")
+        .declare(Declare::Verify)
+        .build()
+        .await
+        .unwrap();
+    bus.group("readers").on(async |_: NeverMade| {});
+    let error = bus.start().await.unwrap_err();
+    let text = format!("{error}: {error:?}");
+    assert!(
+        text.contains("kafka.never.made") && text.contains("Missing"),
+        "{text}"
+    );
+    let error = bus.emit(NeverMade {}).await.unwrap_err();
+    assert!(!error.is_unknown());
+    let text = error.reason().to_string();
+    assert!(text.contains("kafka.never.made"), "{text}");
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, Event)]
+#[event(name = "kafka.only.emitted", version = 1)]
+struct OnlyEmitted {}
+
+async fn producer_only(url: String) {
+    let bus = builder(&url, "producer").build().await.unwrap();
+    let receipt = bus.emit(OnlyEmitted {}).await.unwrap();
+    assert!(receipt.position().is_some());
+    bus.shutdown().await.unwrap();
+}
