@@ -80,6 +80,14 @@ fn every_default_of_kafka_is_the_one_of_the_code() {
         ),
         ("commit_every", kafka.commit_every.to_string()),
         ("topic_refresh", time(&format!("{:?}", kafka.topic_refresh))),
+        (
+            "static_member",
+            format!("{:?}", kafka.static_member).to_lowercase(),
+        ),
+        (
+            "group_protocol",
+            format!("{:?}", kafka.group_protocol).to_lowercase(),
+        ),
     ]);
     assert_eq!(documented, actual);
 }

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 #[cfg(feature = "kafka")]
-use tidings_kafka::{Compression, Kafka, KafkaConfig};
+use tidings_kafka::{Compression, GroupProtocol, Kafka, KafkaConfig};
 use tidings_memory::{Memory, MemoryConfig};
 use tidings_transport::{Name, TransportError};
 
@@ -71,6 +71,17 @@ const KAFKA: &[Key<KafkaConfig>] = &[
     ("max_payload", |to, text| {
         set(&mut to.max_payload, number(text))
     }),
+    ("static_member", |to, text| {
+        set(&mut to.static_member, Ok(Some(text.to_owned())))
+    }),
+    ("group_protocol", |to, text| {
+        let known = match text {
+            "classic" => Ok(GroupProtocol::Classic),
+            "consumer" => Ok(GroupProtocol::Consumer),
+            _ => Err("classic or consumer"),
+        };
+        set(&mut to.group_protocol, known)
+    }),
     ("topic_refresh", |to, text| {
         set(&mut to.topic_refresh, duration(text))
     }),
@@ -100,7 +111,8 @@ impl Bus {
     /// - `kafka://host:9092,host2:9092/`, with feature `kafka`, and `partitions`, `replication`,
     ///   `publish_deadline`, `connect_timeout`, `session_timeout`, `revoke_deadline`, `linger`,
     ///   `compression` (`none`, `gzip`, `snappy`, `lz4`), `buffered_messages`, `buffered_kib`,
-    ///   `fetched_kib`, `max_payload` and `topic_refresh`; with feature `kafka-ssl` also `tls=true`,
+    ///   `fetched_kib`, `max_payload`, `topic_refresh`, `static_member` and `group_protocol`
+    ///   (`classic`, `consumer`); with feature `kafka-ssl` also `tls=true`,
     ///   `ca_file`, `sasl` (`plain`, `scram-sha-256`, `scram-sha-512`), `user`, and `password_env`,
     ///   the name of an environment variable: a URL holds no secret.
     ///

@@ -61,6 +61,26 @@ pub struct KafkaConfig {
     pub commit_every: usize,
     /// How soon a group that follows a pattern sees a new topic. Default 10 s.
     pub topic_refresh: Duration,
+    /// A name that this replica keeps over restarts: then a restart within the session time moves no
+    /// partition. Default: none. Two live members of a group with one name fence each other, so each
+    /// replica needs its own, and no more than one member of a group may live in a process.
+    pub static_member: Option<String>,
+    /// How members agree on their partitions. Default: classic.
+    pub group_protocol: GroupProtocol,
+}
+
+/// How the members of a group agree on their partitions. All members of a group must use the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GroupProtocol {
+    /// The members do, in rounds that all of them take part in.
+    #[default]
+    Classic,
+    /// The broker does, member by member: KIP-848, from Kafka 4.0 on. The session time is the
+    /// broker's then.
+    ///
+    /// Source: <https://cwiki.apache.org/confluence/x/HhD1D>.
+    Consumer,
 }
 
 /// Where the brokers are, and how they are spoken to.
@@ -122,6 +142,8 @@ impl Default for KafkaConfig {
             commit_interval: Duration::from_secs(1),
             commit_every: 5_000,
             topic_refresh: Duration::from_secs(10),
+            static_member: None,
+            group_protocol: GroupProtocol::Classic,
         }
     }
 }
@@ -185,6 +207,10 @@ impl KafkaConfig {
                 !(Duration::from_millis(10)..=Duration::from_secs(3600))
                     .contains(&self.topic_refresh),
                 "topic_refresh: use 10 ms to 1 h",
+            ),
+            (
+                self.static_member.as_deref() == Some(""),
+                "static_member is empty: name this replica, or leave it out",
             ),
         ]
         .into_iter()
@@ -253,16 +279,25 @@ impl KafkaConfig {
             .set("isolation.level", "read_committed")
             .set("check.crcs", "true")
             .set("allow.auto.create.topics", "false")
-            .set("partition.assignment.strategy", "cooperative-sticky")
-            .set("session.timeout.ms", millis(self.session_timeout))
-            // Members learn of a rebalance by the answer to a heartbeat, and it takes two rounds.
-            .set(
-                "heartbeat.interval.ms",
-                millis((self.session_timeout / 10).min(HEARTBEAT)),
-            )
             .set("queued.max.messages.kbytes", self.fetched_kib.to_string())
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.message.max.bytes", self.message_bytes().to_string());
+        match self.group_protocol {
+            GroupProtocol::Consumer => {
+                client.set("group.protocol", "consumer");
+            }
+            GroupProtocol::Classic => {
+                // Members learn of a rebalance by the answer to a heartbeat, and it takes two rounds.
+                let heartbeat = (self.session_timeout / 10).min(HEARTBEAT);
+                client
+                    .set("partition.assignment.strategy", "cooperative-sticky")
+                    .set("session.timeout.ms", millis(self.session_timeout))
+                    .set("heartbeat.interval.ms", millis(heartbeat));
+            }
+        }
+        if let Some(name) = &self.static_member {
+            client.set("group.instance.id", name);
+        }
         client
     }
 }
@@ -308,6 +343,19 @@ impl Kafka {
     #[must_use]
     pub fn replication(self, replicas: u32) -> Self {
         self.set(|config| config.replication = Some(replicas))
+    }
+
+    /// A name that this replica keeps over restarts. Default: none.
+    #[must_use]
+    pub fn static_member(self, name: impl Into<String>) -> Self {
+        let name = name.into();
+        self.set(|config| config.static_member = Some(name))
+    }
+
+    /// How the members of a group agree on their partitions. Default: classic.
+    #[must_use]
+    pub fn group_protocol(self, protocol: GroupProtocol) -> Self {
+        self.set(|config| config.group_protocol = protocol)
     }
 
     /// How long a member may be silent before its partitions go to others. Default 45 s.

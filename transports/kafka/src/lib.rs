@@ -71,7 +71,7 @@ mod topic;
 mod transport;
 
 pub use browse::KafkaBrowser;
-pub use config::{Compression, KafkaConfig};
+pub use config::{Compression, GroupProtocol, KafkaConfig};
 pub use consume::KafkaConsumer;
 pub use security::{NeedsSsl, Sasl, Tls};
 pub use transport::Kafka;

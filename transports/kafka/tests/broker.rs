@@ -8,7 +8,7 @@ use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tidings_conformance::{Broker, Trials};
-use tidings_kafka::{Kafka, KafkaConsumer};
+use tidings_kafka::{GroupProtocol, Kafka, KafkaConsumer};
 use tidings_transport::{
     Batch, Carried, Consumer, Declare, ErrorKind, GroupTopology, Headers, Message, Mode, Name,
     Origin, Payload, Start, Subscribe, Topics, Topology, Transport,
@@ -19,6 +19,9 @@ fn main() -> ExitCode {
         .trial("an_offset_that_retention_passed_is_data_loss", data_loss)
         .trial("row_93_topics_that_differ_only_in_dots_are_named", twins)
         .trial("a_topic_that_is_too_small_is_a_conflict", too_small)
+        .trial("the_broker_can_assign_partitions", broker_assigns)
+        .trial("row_28_a_second_static_member_fences_the_first", fenced)
+        .trial("a_static_member_comes_back_to_its_partitions", comes_back)
         .main()
 }
 
@@ -65,14 +68,10 @@ async fn join(kafka: &Kafka, topic: &str, group: &str) -> KafkaConsumer {
     kafka.subscribe(subscribe).await.unwrap()
 }
 
-/// Contract D7: never skipped in silence.
-async fn data_loss(url: String) {
-    let (topic, group) = (unique("lossy"), unique("readers"));
-    let kafka = kafka(&url);
-    kafka.declare(&topology(&topic, &group)).await.unwrap();
-    for _ in 0..10 {
+async fn publish(kafka: &Kafka, topic: &str, count: usize) {
+    for _ in 0..count {
         let message = Message {
-            topic: Name::from(topic.as_str()),
+            topic: Name::from(topic),
             key: None,
             envelope: Carried::Raw(Headers::new()),
             headers: Headers::new(),
@@ -81,6 +80,81 @@ async fn data_loss(url: String) {
         };
         kafka.publish(message, Origin::default()).await.unwrap();
     }
+}
+
+/// Receives and acks so many.
+async fn consume(member: &mut KafkaConsumer, count: usize) {
+    let mut batch = Batch::default();
+    let mut seen = 0;
+    while seen < count {
+        member.receive(64, &mut batch).await.unwrap();
+        for received in batch.drain() {
+            seen += 1;
+            received.ack();
+        }
+    }
+    assert_eq!(seen, count);
+}
+
+/// KIP-848: subscribe, consume, leave, go on.
+async fn broker_assigns(url: String) {
+    let (topic, group) = (unique("assigned"), unique("readers"));
+    let kafka = kafka(&url).group_protocol(GroupProtocol::Consumer);
+    kafka.declare(&topology(&topic, &group)).await.unwrap();
+    for _ in 0..2 {
+        publish(&kafka, &topic, 10).await;
+        let mut member = join(&kafka, &topic, &group).await;
+        consume(&mut member, 10).await;
+        member.close(Duration::from_secs(10)).await.unwrap();
+    }
+}
+
+/// Trap 7: in the classic protocol the older of two members with one name loses.
+async fn fenced(url: String) {
+    let (topic, group) = (unique("static"), unique("readers"));
+    let open = || kafka(&url).static_member("replica-1");
+    let (first, second) = (open(), open());
+    first.declare(&topology(&topic, &group)).await.unwrap();
+    publish(&first, &topic, 1).await;
+    let mut loser = join(&first, &topic, &group).await;
+    consume(&mut loser, 1).await;
+    let mut winner = join(&second, &topic, &group).await;
+    let mut batch = Batch::default();
+    let error = loop {
+        match loser.receive(1, &mut batch).await {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
+    assert!(!error.is_retryable());
+    publish(&second, &topic, 1).await;
+    consume(&mut winner, 1).await;
+}
+
+/// Trap 7: leaving sends no word, so nothing moves while the session lasts.
+async fn comes_back(url: String) {
+    let (topic, group) = (unique("back"), unique("readers"));
+    let open = || kafka(&url).static_member("replica-1");
+    let first = open();
+    first.declare(&topology(&topic, &group)).await.unwrap();
+    publish(&first, &topic, 2).await;
+    let mut member = join(&first, &topic, &group).await;
+    consume(&mut member, 2).await;
+    member.close(Duration::from_secs(10)).await.unwrap();
+    publish(&first, &topic, 3).await;
+    let second = open();
+    let mut member = join(&second, &topic, &group).await;
+    consume(&mut member, 3).await;
+    member.close(Duration::from_secs(10)).await.unwrap();
+}
+
+/// Contract D7: never skipped in silence.
+async fn data_loss(url: String) {
+    let (topic, group) = (unique("lossy"), unique("readers"));
+    let kafka = kafka(&url);
+    kafka.declare(&topology(&topic, &group)).await.unwrap();
+    publish(&kafka, &topic, 10).await;
     let mut member = join(&kafka, &topic, &group).await;
     let mut batch = Batch::default();
     while batch.len() < 10 {
