@@ -75,7 +75,7 @@
 //! | feature | default | what it brings |
 //! |---|---|---|
 //! | `derive` | yes | `#[derive(Event)]` |
-//! | `json` | yes | the JSON codecs [`CloudEvents`] and `PlainEnvelope` |
+//! | `json` | yes | the JSON codecs [`CloudEvents`], `CloudEventsStructured` and `PlainEnvelope` |
 //! | `kafka` | no | Apache Kafka: the module `kafka`, and `kafka://` in URLs |
 //! | `kafka-ssl` | no | TLS and SASL on Kafka, through the system's OpenSSL |
 //! | `testing` | no | the test kit: the production path on a virtual clock |
@@ -99,9 +99,9 @@ pub use bus::{
     StartError, Subscription, WaitFor, WithState, WouldDeadlock,
 };
 pub use clock::{Clock, SystemClock};
-#[cfg(feature = "json")]
-pub use codec::PlainEnvelope;
 pub use codec::{CloudEvents, Codec};
+#[cfg(feature = "json")]
+pub use codec::{CloudEventsStructured, PlainEnvelope};
 pub use emit::{
     CompletedError, Completion, Context, Emit, Emitting, Ended, HandlerOutcome, PublishError,
     Publisher, Receipt, Tap,

@@ -3,7 +3,9 @@
 
 use bytes::Bytes;
 use serde::Deserialize;
-use tidings::{Body, CloudEvents, Codec, DecodeError, DecodeErrorKind, PlainEnvelope};
+use tidings::{
+    Body, CloudEvents, CloudEventsStructured, Codec, DecodeError, DecodeErrorKind, PlainEnvelope,
+};
 use tidings_transport::{EncodeError, Encoded, Envelope, EventId, Headers, Name};
 
 const SAMPLE: &[u8] = include_bytes!("data/order_placed_plain.json");
@@ -64,7 +66,12 @@ fn every_codec_carries_an_event_to_its_handler() {
         .decode(&Headers::new(), &Bytes::from_static(SAMPLE), &no_id)
         .expect("the sample is sound");
     let mut envelope = envelope.expect("the sample has an envelope");
-    for codec in [&CloudEvents as &dyn Codec, &PlainEnvelope, &Lines] {
+    for codec in [
+        &CloudEvents as &dyn Codec,
+        &CloudEventsStructured,
+        &PlainEnvelope,
+        &Lines,
+    ] {
         let wire = codec.encode(&envelope, data.clone()).expect("encodes");
         let (read, data) = codec
             .decode(&wire.fields, &wire.body, &no_id)

@@ -2,7 +2,8 @@
 //!
 //! The data of an event is JSON; a [`Codec`] decides where the envelope goes beside it.
 //! [`CloudEvents`] puts it into fields next to the body, so that a plain JSON consumer reads the
-//! body as it is; [`PlainEnvelope`] puts it into the body, around the data.
+//! body as it is; [`CloudEventsStructured`] and [`PlainEnvelope`] put it into the body, around the
+//! data.
 
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,11 +18,15 @@ mod cloudevents;
 pub(crate) mod json;
 #[cfg(feature = "json")]
 mod plain;
+#[cfg(feature = "json")]
+mod structured;
 mod typed;
 
 pub use cloudevents::CloudEvents;
 #[cfg(feature = "json")]
 pub use plain::PlainEnvelope;
+#[cfg(feature = "json")]
+pub use structured::CloudEventsStructured;
 pub(crate) use typed::TypedEncoder;
 
 /// How an event's envelope and data become a message body and fields, and back.

@@ -229,7 +229,7 @@ fn lenient(raw: Option<&RawValue>) -> Option<String> {
 }
 
 /// The text of a string, the JSON of anything else.
-fn unquoted(raw: &RawValue) -> String {
+pub(super) fn unquoted(raw: &RawValue) -> String {
     lenient(Some(raw)).unwrap_or_else(|| raw.get().to_owned())
 }
 
