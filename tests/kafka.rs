@@ -12,6 +12,10 @@ use tidings::transport::{Carried, Headers, Message, Name, Origin, Payload, Trans
 use tidings::{Bus, BusBuilder, Declare, Delivery, Event, Mapping, Start};
 use tidings_conformance::{Broker, Trials};
 
+#[allow(dead_code, reason = "the example is a program of its own")]
+#[path = "../examples/orders/main.rs"]
+mod orders;
+
 fn main() -> ExitCode {
     Trials::new(Broker::named_by("TIDINGS_TEST_KAFKA"))
         .trial(
@@ -32,7 +36,20 @@ fn main() -> ExitCode {
             "an_emit_of_a_type_that_nobody_handles_makes_its_topic",
             producer_only,
         )
+        .trial("the_orders_example_balances", balances)
         .main()
+}
+
+/// The example, with one option more.
+async fn balances(url: String) {
+    let arguments = ["--orders", "120", "--seed", "7", "--transport", &url];
+    let options = orders::options::Options::parse(arguments.map(Into::into).into_iter()).unwrap();
+    let balance = orders::run(&options, std::io::sink()).await.unwrap();
+    let text = balance.to_string();
+    assert!(
+        text.starts_with("placed=120 paid=") && text.ends_with("dead=1 duplicates=2 ok"),
+        "{text}"
+    );
 }
 
 fn kafka(url: &str) -> Kafka {
