@@ -15,7 +15,7 @@ use tidings_transport::{Browser, Entry, ErrorKind, Name, PublishError, Reason, T
 use crate::admin::Admin;
 use crate::publish::{Line, Record};
 use crate::status::Asking;
-use crate::{error, poll};
+use crate::{error, headers};
 
 /// Entries read ahead.
 const AHEAD: usize = 64;
@@ -197,7 +197,7 @@ impl Reader {
                 if newest.contains(&(partition, offset)) {
                     entries.push(Entry {
                         token: offset.cast_unsigned(),
-                        message: poll::inbound(message, &topic),
+                        message: headers::inbound(message, &topic),
                     });
                 }
             })?

@@ -5,9 +5,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use bytes::Bytes;
-use rdkafka::message::{BorrowedHeaders, Header, Headers as _, OwnedHeaders};
-use tidings_transport::{HeaderError, Headers, Name, field};
+use bytes::{Bytes, BytesMut};
+use rdkafka::message::{
+    BorrowedHeaders, BorrowedMessage, Header, Headers as _, Message as _, OwnedHeaders,
+};
+use tidings_transport::{
+    Carried, HeaderError, Headers, Inbound, Name, Origination, Payload, Position, Timestamp, field,
+};
 
 const PREFIX: &str = "ce_";
 const CONTENT_TYPE: &str = "content-type";
@@ -89,4 +93,38 @@ pub(crate) fn from_kafka(
         }
     }
     (fields.into_iter().collect(), headers.into_iter().collect())
+}
+
+/// A record, with one buffer for all its bytes.
+pub(crate) fn inbound(message: &BorrowedMessage<'_>, topic: &Name) -> Inbound {
+    let payload = message.payload();
+    let key = message.key();
+    let size = payload.map_or(0, <[u8]>::len) + key.map_or(0, <[u8]>::len);
+    let mut buffer = BytesMut::with_capacity(size + 512);
+    let mut bytes = |part: &[u8]| -> Bytes {
+        buffer.extend_from_slice(part);
+        buffer.split().freeze()
+    };
+    let payload = payload.map_or(Payload::Tombstone, |payload| Payload::Bytes(bytes(payload)));
+    let key = key.map(&mut bytes);
+    let (fields, headers) = match message.headers() {
+        Some(raw) => from_kafka(raw, &mut bytes),
+        None => (Headers::new(), Headers::new()),
+    };
+    let millis = message.timestamp().to_millis();
+    Inbound {
+        topic: topic.clone(),
+        key,
+        envelope: Carried::Raw(fields),
+        headers,
+        payload,
+        origination: Origination {
+            attempt: 0,
+            position: Some(Position {
+                partition: message.partition(),
+                offset: message.offset(),
+            }),
+            published: millis.map(|millis| Timestamp::from_micros(millis.saturating_mul(1_000))),
+        },
+    }
 }

@@ -64,6 +64,7 @@ mod headers;
 mod poll;
 mod positions;
 mod publish;
+mod rebalance;
 mod security;
 mod settle;
 mod status;

@@ -6,22 +6,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
-use rdkafka::message::{BorrowedMessage, Message as _};
-use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientContext, Offset, TopicPartitionList};
-use tidings_transport::{
-    Carried, ErrorKind, Headers, Inbound, Mode, Name, Origination, Payload, Position, Timestamp,
-    TransportError,
-};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message as _;
+use rdkafka::{Offset, TopicPartitionList};
+use tidings_transport::{ErrorKind, Mode, TransportError};
 
 use crate::consume::{Leave, Member};
+use crate::rebalance::{Context, commit, store};
 use crate::settle::{Partition, Wait};
 use crate::status::Status;
-use crate::{KafkaConfig, error, headers, positions, topic};
+use crate::{KafkaConfig, error, headers, topic};
 
 /// Messages taken in before who receives is told.
 const BATCH: usize = 256;
@@ -196,7 +192,7 @@ impl Poller {
                     }
                     // One that was revoked between its fetch and here is its next owner's.
                     if let Some(partition) = self.partitions.iter().find(here) {
-                        let inbound = inbound(&message, &partition.topic);
+                        let inbound = headers::inbound(&message, &partition.topic);
                         partition.take_in(message.offset(), inbound);
                     }
                 }
@@ -334,199 +330,5 @@ impl Poller {
         self.consumer.unsubscribe();
         committed
             .map_err(|error| error::transport("committing what is final; it may come again", error))
-    }
-}
-
-/// Stores the marks that moved: the next offset of each, by one call only (trap 2).
-fn store(consumer: &BaseConsumer<Context>, partitions: &[Arc<Partition>]) {
-    let mut marks = TopicPartitionList::new();
-    for partition in partitions {
-        if let Some(next) = partition.to_store() {
-            let next = Offset::Offset(next);
-            // A valid offset is never refused.
-            let _ = marks.add_partition_offset(&partition.topic, partition.number, next);
-        }
-    }
-    if marks.count() > 0
-        && let Err(error) = consumer.store_offsets(&marks)
-    {
-        // Revoked meanwhile (trap 4): it is somebody else's now.
-        tracing::debug!(%error, "offsets of a partition that was lost were not stored");
-    }
-}
-
-/// Commits what is stored; that nothing is, is no error.
-fn commit(consumer: &BaseConsumer<Context>, mode: CommitMode) -> KafkaResult<()> {
-    match consumer.commit_consumer_state(mode) {
-        Err(KafkaError::ConsumerCommit(Code::NoOffset)) => Ok(()),
-        committed => committed,
-    }
-}
-
-/// A record, with one buffer for all its bytes.
-pub(crate) fn inbound(message: &BorrowedMessage<'_>, topic: &Name) -> Inbound {
-    let payload = message.payload();
-    let key = message.key();
-    let size = payload.map_or(0, <[u8]>::len) + key.map_or(0, <[u8]>::len);
-    let mut buffer = BytesMut::with_capacity(size + 512);
-    let mut bytes = |part: &[u8]| -> Bytes {
-        buffer.extend_from_slice(part);
-        buffer.split().freeze()
-    };
-    let payload = payload.map_or(Payload::Tombstone, |payload| Payload::Bytes(bytes(payload)));
-    let key = key.map(&mut bytes);
-    let (fields, headers) = match message.headers() {
-        Some(raw) => headers::from_kafka(raw, &mut bytes),
-        None => (Headers::new(), Headers::new()),
-    };
-    let millis = message.timestamp().to_millis();
-    Inbound {
-        topic: topic.clone(),
-        key,
-        envelope: Carried::Raw(fields),
-        headers,
-        payload,
-        origination: Origination {
-            attempt: 0,
-            position: Some(Position {
-                partition: message.partition(),
-                offset: message.offset(),
-            }),
-            published: millis.map(|millis| Timestamp::from_micros(millis.saturating_mul(1_000))),
-        },
-    }
-}
-
-/// What librdkafka calls on the member's thread, within `poll` (trap 5).
-struct Context {
-    member: Arc<Member>,
-    status: Arc<Status>,
-    revoke_deadline: Duration,
-    question: Duration,
-    // Whether the group has ever said what this member gets.
-    joined: AtomicBool,
-}
-
-impl Context {
-    fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
-        let subscribe = &self.member.subscribe;
-        let resolved = positions::resolve(consumer, partitions, subscribe.start, self.question)
-            .and_then(|positions| {
-                let (mut begin, mut new) = (TopicPartitionList::new(), TopicPartitionList::new());
-                for it in &positions {
-                    begin.add_partition_offset(&it.topic, it.partition, it.offset)?;
-                    if it.is_new && matches!(it.offset, Offset::Offset(_)) {
-                        new.add_partition_offset(&it.topic, it.partition, it.offset)?;
-                    }
-                }
-                match consumer.rebalance_protocol() {
-                    RebalanceProtocol::Cooperative => consumer.incremental_assign(&begin)?,
-                    RebalanceProtocol::Eager | RebalanceProtocol::None => {
-                        consumer.assign(&begin)?
-                    }
-                }
-                if new.count() > 0 {
-                    consumer.commit(&new, CommitMode::Async)?;
-                }
-                Ok(positions)
-            });
-        match resolved {
-            Ok(positions) => {
-                for it in positions {
-                    let partition = Partition::new(
-                        Name::from(it.topic),
-                        it.partition,
-                        subscribe.window,
-                        subscribe.mode,
-                        &self.member.bell,
-                    );
-                    if let Offset::Offset(offset) = it.offset {
-                        partition.begin_at(offset);
-                    }
-                    self.member.assign(partition);
-                }
-                self.status.connected();
-                self.joined.store(true, Ordering::Release);
-            }
-            Err(error) => self.member.end(Err(error::transport(
-                &format!("finding where group {:?} goes on", subscribe.group.as_str()),
-                error,
-            ))),
-        }
-    }
-
-    /// Hands over no more, tells handlers, waits a while for what is out, commits, and lets go. What
-    /// is lost already is neither waited for nor committed (D4).
-    fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
-        let mine: Vec<_> = self
-            .member
-            .partitions()
-            .1
-            .into_iter()
-            .filter(|it| partitions.find_partition(&it.topic, it.number).is_some())
-            .collect();
-        mine.iter().for_each(|it| it.stop());
-        if !consumer.assignment_lost() {
-            let until = Instant::now() + self.revoke_deadline;
-            let settled = || mine.iter().all(|it| it.unsettled() == 0);
-            loop {
-                let left = until.saturating_duration_since(Instant::now());
-                if left.is_zero() || settled() {
-                    break;
-                }
-                self.member.bell.wait(Wait::Settled, left, settled);
-            }
-            store(consumer, &mine);
-            if let Err(error) = commit(consumer, CommitMode::Sync) {
-                self.commit_failed(&error);
-            }
-        }
-        mine.iter().for_each(|it| self.member.revoke(it));
-        let let_go = match consumer.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),
-            RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.unassign(),
-        };
-        if let Err(error) = let_go {
-            tracing::warn!(%error, "revoked Kafka partitions could not be let go");
-        }
-    }
-
-    /// The next commit carries it.
-    fn commit_failed(&self, error: &KafkaError) {
-        tracing::warn!(group = %self.member.subscribe.group, %error, "a Kafka commit failed");
-        self.member.bell.finals.fetch_add(1, Ordering::AcqRel);
-    }
-}
-
-impl ClientContext for Context {
-    fn stats_raw(&self, statistics: &[u8]) {
-        self.status.read_statistics(statistics);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.status.failed(&error, reason);
-    }
-}
-
-impl ConsumerContext for Context {
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        what: RDKafkaRespErr,
-        partitions: &mut TopicPartitionList,
-    ) {
-        match what {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
-                self.assign(consumer, partitions);
-            }
-            _ => self.revoke(consumer, partitions),
-        }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        match result {
-            Ok(()) | Err(KafkaError::ConsumerCommit(Code::NoOffset)) => {}
-            Err(error) => self.commit_failed(&error),
-        }
     }
 }
