@@ -59,6 +59,7 @@ mod admin;
 mod browse;
 mod config;
 mod consume;
+mod declare;
 mod error;
 mod headers;
 mod poll;
