@@ -1,6 +1,8 @@
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -144,37 +146,51 @@ fn call<E: Event, const APART: bool>(
     snapshot: &Snapshot<E>,
     firing: &Firing<'_, E>,
 ) {
-    let mut rest = snapshot.listeners.iter();
+    // Whose turn it is, for what comes after. Only written in the loop, where it costs nothing.
+    let turn = Cell::new(None);
     let caught = catch_unwind(AssertUnwindSafe(
         #[inline(always)]
         || {
-            for listener in rest.by_ref() {
+            for listener in &snapshot.listeners {
+                turn.set(Some(listener));
                 firing.reach(listener);
                 if snapshot.is_stale() {
-                    break;
+                    return Ended::Early;
                 }
             }
+            Ended::All
         },
     ));
-    if caught.is_err() || !rest.as_slice().is_empty() {
-        call_rest(slot, snapshot, firing, rest.as_slice(), caught);
+    if !matches!(caught, Ok(Ended::All)) {
+        call_rest(slot, snapshot, firing, turn.get(), caught.err());
     }
 }
 
+/// How a round of calls ended that did not panic.
+enum Ended {
+    All,
+    /// There is a newer snapshot.
+    Early,
+}
+
+/// Calls those behind the one whose turn it was.
 #[cold]
 #[inline(never)]
 fn call_rest<E: Event>(
     slot: &Slot<E>,
     snapshot: &Snapshot<E>,
     firing: &Firing<'_, E>,
-    rest: &[Called<E>],
-    caught: Result<(), Box<dyn Any + Send>>,
+    last: Option<&Called<E>>,
+    panic: Option<Box<dyn Any + Send>>,
 ) {
-    let called = &snapshot.listeners[..snapshot.listeners.len() - rest.len()];
-    if let (Err(panic), Some(listener)) = (caught, called.last()) {
-        panicked(slot, listener, panic);
+    let mut rest = snapshot.listeners.iter();
+    let Some(last) = last.and_then(|last| rest.find(|it| ptr::eq(*it, last))) else {
+        return;
+    };
+    if let Some(panic) = panic {
+        panicked(slot, last, panic);
     }
-    call_each(slot, firing, rest);
+    call_each(slot, firing, rest.as_slice());
 }
 
 /// Calls those that were not removed before their turn (house rule 8), each in its own guard.
