@@ -271,8 +271,8 @@ impl Bus {
                 Err(error) if error.kind() == ErrorKind::Unsupported => {
                     behind += group.core.counters.stats().unsettled as u64;
                 }
-                // A group that was never attached has nothing to do.
-                Err(error) if error.kind() == ErrorKind::Missing => {}
+                // A group that was never attached, or whose transport is closed, has nothing to do.
+                Err(error) if matches!(error.kind(), ErrorKind::Missing | ErrorKind::Closed) => {}
                 Err(error) => {
                     tracing::debug!(group = %group.core.name, %error, "no lag could be read");
                     return None;
