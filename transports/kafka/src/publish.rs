@@ -1,4 +1,4 @@
-//! One ordered way into librdkafka (trap 11), and what became of each record.
+//! One ordered way into librdkafka (trap 11).
 //!
 //! `FutureProducer::send` sleeps while the client's queue is full and lets later sends overtake. So
 //! a publish that finds no room waits in a line of our own; who comes later joins its end.
@@ -11,14 +11,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{DeliveryResult, Message as _, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext, PurgeConfig};
-use rdkafka::{ClientContext, util::Timeout};
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, PurgeConfig};
+use rdkafka::util::Timeout;
 use tidings_transport::{
-    ErrorKind, Message, Name, Position, PublishError, Reason, Receipt, TransportError, Wire,
+    ErrorKind, Message, Name, Payload, Position, PublishError, Reason, Receipt, TransportError,
+    Wire,
 };
 use tokio::sync::oneshot;
 
+use crate::reports::Reports;
 use crate::status::Status;
 use crate::{KafkaConfig, error, headers, topic};
 
@@ -26,8 +28,8 @@ use crate::{KafkaConfig, error, headers, topic};
 pub(crate) type Verdict = Result<Position, Code>;
 pub(crate) type Client = BaseProducer<Reports>;
 
-/// The checks of P6, and the record that goes to the client.
-pub(crate) fn record(message: Message, config: &KafkaConfig) -> Result<Record, PublishError> {
+/// What can be checked before the event is encoded (P6).
+pub(crate) fn check(message: &Message, config: &KafkaConfig) -> Result<(), PublishError> {
     let refused = PublishError::not_published;
     topic::check(&message.topic).map_err(|text| refused(Reason::Invalid(text)))?;
     if message.delay.is_some() {
@@ -39,26 +41,38 @@ pub(crate) fn record(message: Message, config: &KafkaConfig) -> Result<Record, P
     }
     headers::check(&message.headers, config.max_headers)
         .map_err(|error| refused(Reason::Header(error)))?;
-    if let Some(key) = message
-        .key
-        .as_ref()
-        .filter(|key| key.len() > config.max_headers)
-    {
+    let key = message.key.as_ref().map_or(0, Bytes::len);
+    if key > config.max_headers {
         return Err(refused(Reason::Invalid(format!(
-            "a key of {} bytes is over the limit of {} bytes: use an id, not the data",
-            key.len(),
+            "a key of {key} bytes is over the limit of {} bytes: use an id, not the data",
             config.max_headers
         ))));
     }
+    match &message.payload {
+        Payload::Bytes(body) => check_size(body, config),
+        Payload::Local(_) | Payload::Tombstone => Ok(()),
+    }
+}
+
+fn check_size(body: &Bytes, config: &KafkaConfig) -> Result<(), PublishError> {
+    let (size, limit) = (body.len(), config.max_payload);
+    if size > limit {
+        return Err(PublishError::not_published(Reason::TooLarge {
+            size,
+            limit,
+        }));
+    }
+    Ok(())
+}
+
+/// All checks of P6, and the record that goes to the client.
+pub(crate) fn record(message: Message, config: &KafkaConfig) -> Result<Record, PublishError> {
+    check(&message, config)?;
     let wire = message
         .into_wire()
-        .map_err(|error| refused(Reason::Encode(error)))?;
-    let size = wire.body.as_ref().map_or(0, Bytes::len);
-    if size > config.max_payload {
-        return Err(refused(Reason::TooLarge {
-            size,
-            limit: config.max_payload,
-        }));
+        .map_err(|error| PublishError::not_published(Reason::Encode(error)))?;
+    if let Some(body) = &wire.body {
+        check_size(body, config)?;
     }
     Ok(Record::new(wire))
 }
@@ -106,7 +120,7 @@ pub(crate) struct Line {
     state: Mutex<State>,
     // How many wait, for who must not take the lock to learn that nobody does.
     waiting: AtomicUsize,
-    unknown: AtomicUsize,
+    pub(crate) unknown: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -241,7 +255,7 @@ impl Line {
     }
 
     /// Hands over what waits, as far as there is room.
-    fn pump(&self) {
+    pub(crate) fn pump(&self) {
         if self.waiting.load(Ordering::Acquire) == 0 {
             return;
         }
@@ -439,45 +453,4 @@ fn finish(line: &Line, client: &Client, until: Instant) -> usize {
         tracing::warn!(%error, "the Kafka producer kept reports of purged publishes");
     }
     line.unknown.load(Ordering::Acquire) + usize::try_from(client.in_flight_count()).unwrap_or(0)
-}
-
-/// Hears what became of each record, on the client's thread.
-pub(crate) struct Reports {
-    line: Weak<Line>,
-    status: Arc<Status>,
-}
-
-impl ClientContext for Reports {
-    fn stats_raw(&self, statistics: &[u8]) {
-        self.status.read_statistics(statistics);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.status.failed(&error, reason);
-    }
-}
-
-impl ProducerContext for Reports {
-    type DeliveryOpaque = Box<oneshot::Sender<Verdict>>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, report: Self::DeliveryOpaque) {
-        let verdict = match result {
-            Ok(message) => Ok(Position {
-                partition: message.partition(),
-                offset: message.offset(),
-            }),
-            Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(Code::Fail)),
-        };
-        let line = self.line.upgrade();
-        if let (Err(code), Some(line)) = (verdict, &line)
-            && error::not_delivered("", code).is_unknown()
-        {
-            line.unknown.fetch_add(1, Ordering::AcqRel);
-        }
-        // Nobody listens any more: its outcome is Unknown (P4).
-        let _ = report.send(verdict);
-        if let Some(line) = line {
-            line.pump();
-        }
-    }
 }

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tidings_transport::{
@@ -29,6 +29,8 @@ pub struct Kafka {
     line: Arc<Line>,
     state: Mutex<State>,
     closed: AtomicBool,
+    // What is wrong with the settings, looked at once, by the first use.
+    wrong: OnceLock<Option<String>>,
 }
 
 #[derive(Default)]
@@ -73,6 +75,7 @@ impl Kafka {
             line,
             state: Mutex::default(),
             closed: AtomicBool::new(false),
+            wrong: OnceLock::new(),
         }
     }
 
@@ -126,7 +129,12 @@ impl Kafka {
         if self.closed.load(Ordering::Acquire) {
             return Err(error::closed());
         }
-        self.check()
+        let wrong = self
+            .wrong
+            .get_or_init(|| self.check().err().map(|error| error.to_string()));
+        wrong
+            .clone()
+            .map_or(Ok(()), |text| Err(error::config(text)))
     }
 
     fn admin(&self) -> Result<Arc<Admin>, TransportError> {
@@ -138,15 +146,14 @@ impl Kafka {
         Ok(Arc::clone(state.admin.insert(Arc::new(admin))))
     }
 
-    /// The checks of P6.
-    fn record(&self, message: Message) -> Result<publish::Record, PublishError> {
+    /// Whether anything can be published at all.
+    fn open(&self) -> Result<(), PublishError> {
         self.usable().map_err(|error| {
             PublishError::not_published(match error.kind() {
                 ErrorKind::Closed => Reason::Closed,
                 _ => Reason::Transport(error),
             })
-        })?;
-        publish::record(message, &self.config)
+        })
     }
 
     fn members(&self) -> Vec<Arc<Member>> {
@@ -224,16 +231,20 @@ impl Transport for Kafka {
         Interest::unknown()
     }
 
-    /// The checks of P6; Ok needs a delivery report, so the rest is [`publish`](Self::publish).
+    /// What can be checked before the event is encoded; Ok needs a delivery report, so the rest is
+    /// [`publish`](Self::publish).
     fn try_publish(&self, message: Message, _: &Origin) -> TryPublish {
-        match self.record(message.clone()) {
-            Ok(_) => TryPublish::Wait(message),
+        let checked = self.open();
+        match checked.and_then(|()| publish::check(&message, &self.config)) {
+            Ok(()) => TryPublish::Wait(message),
             Err(error) => TryPublish::Refused(error, message),
         }
     }
 
     async fn publish(&self, message: Message, _: Origin) -> Result<Receipt, PublishError> {
-        self.line.publish(self.record(message)?).await
+        self.open()?;
+        let record = publish::record(message, &self.config)?;
+        self.line.publish(record).await
     }
 
     /// Joins the group. Its partitions come once the group has agreed on them.
@@ -269,6 +280,8 @@ impl Transport for Kafka {
         state
             .groups
             .insert(group.clone(), member.subscribe.topics.clone());
+        // A group that is opened again and again leaves nothing behind.
+        state.members.retain(|it| it.strong_count() > 0);
         state.members.push(Arc::downgrade(&member));
         drop(state);
         Ok(KafkaConsumer::new(member))

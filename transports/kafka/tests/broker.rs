@@ -1,6 +1,8 @@
 //! What only a real broker does.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod kit;
+
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -10,9 +12,11 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tidings_conformance::{Broker, Trials};
 use tidings_kafka::{GroupProtocol, Kafka, KafkaConsumer};
 use tidings_transport::{
-    Batch, Carried, Consumer, Declare, ErrorKind, GroupTopology, Headers, Message, Mode, Name,
-    Origin, Payload, Start, Subscribe, Topics, Topology, Transport,
+    Batch, Consumer, Declare, ErrorKind, GroupTopology, Mode, Name, Origin, Start, Subscribe,
+    Topics, Topology, Transport,
 };
+
+use kit::{message, only};
 
 fn main() -> ExitCode {
     Trials::new(Broker::named_by("TIDINGS_TEST_KAFKA"))
@@ -70,14 +74,7 @@ async fn join(kafka: &Kafka, topic: &str, group: &str) -> KafkaConsumer {
 
 async fn publish(kafka: &Kafka, topic: &str, count: usize) {
     for _ in 0..count {
-        let message = Message {
-            topic: Name::from(topic),
-            key: None,
-            envelope: Carried::Raw(Headers::new()),
-            headers: Headers::new(),
-            payload: Payload::Bytes("{}".into()),
-            delay: None,
-        };
+        let message = message(topic, None);
         kafka.publish(message, Origin::default()).await.unwrap();
     }
 }
@@ -194,13 +191,9 @@ async fn data_loss(url: String) {
 async fn twins(url: String) {
     let name = unique("twin");
     let kafka = kafka(&url);
-    let topics = |name: String| Topology {
-        topics: vec![Name::from(name)],
-        ..Topology::default()
-    };
-    kafka.declare(&topics(format!("{name}.a"))).await.unwrap();
+    kafka.declare(&only(&format!("{name}.a"))).await.unwrap();
     let error = kafka
-        .declare(&topics(format!("{name}_a")))
+        .declare(&only(&format!("{name}_a")))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
@@ -218,10 +211,7 @@ async fn too_small(url: String) {
         config.partitions = 1;
         config
     });
-    let mut topology = Topology {
-        topics: vec![Name::from(topic.as_str())],
-        ..Topology::default()
-    };
+    let mut topology = only(&topic);
     small.declare(&topology).await.unwrap();
     topology.declare = Declare::Verify;
     small.declare(&topology).await.unwrap();

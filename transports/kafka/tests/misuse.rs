@@ -1,6 +1,8 @@
 //! Bad input and misuse that need no broker, by their rows.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod kit;
+
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -8,33 +10,17 @@ use std::time::Duration;
 
 use tidings_kafka::{Kafka, KafkaConfig};
 use tidings_transport::{
-    Carried, ErrorKind, GroupTopology, Headers, Message, Mode, Name, Origin, Payload, PublishError,
-    Reason, Start, Subscribe, Topics, Topology, Transport, TryPublish,
+    ErrorKind, GroupTopology, Message, Mode, Name, Origin, Payload, PublishError, Reason, Start,
+    Subscribe, Topics, Transport, TryPublish,
 };
+
+use kit::{message, only};
 
 /// Nobody listens there.
 const NOBODY: &str = "127.0.0.1:1";
 
 fn nobody() -> Kafka {
     Kafka::new(NOBODY).connect_timeout(Duration::from_secs(1))
-}
-
-fn topology(topic: &str) -> Topology {
-    Topology {
-        topics: vec![Name::from(topic)],
-        ..Topology::default()
-    }
-}
-
-fn message(topic: &str) -> Message {
-    Message {
-        topic: Name::from(topic),
-        key: None,
-        envelope: Carried::Raw(Headers::new()),
-        headers: Headers::new(),
-        payload: Payload::Bytes("{}".into()),
-        delay: None,
-    }
 }
 
 /// Refused at once, by both ways to publish: nothing was sent, for there is nobody to send it to.
@@ -84,7 +70,7 @@ fn row_18_servers_that_are_none_are_named() {
 #[tokio::test]
 async fn row_19_an_absent_broker_is_an_error_with_address_and_cause() {
     let kafka = nobody();
-    let error = kafka.declare(&topology("orders")).await.unwrap_err();
+    let error = kafka.declare(&only("orders")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connection);
     assert!(error.is_retryable());
     let text = error.to_string();
@@ -96,7 +82,7 @@ async fn row_19_an_absent_broker_is_an_error_with_address_and_cause() {
 #[tokio::test]
 async fn row_20_a_host_without_an_address_is_an_error_that_names_it() {
     let kafka = Kafka::new("no-such-host.invalid:9092").connect_timeout(Duration::from_secs(1));
-    let error = kafka.declare(&topology("orders")).await.unwrap_err();
+    let error = kafka.declare(&only("orders")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connection);
     let text = error.to_string();
     assert!(text.contains("no-such-host.invalid"), "{text}");
@@ -107,13 +93,13 @@ async fn row_20_a_host_without_an_address_is_an_error_that_names_it() {
 async fn row_29_an_illegal_topic_is_refused_before_any_io() {
     let long = "x".repeat(250);
     for name in ["größe", "a b", "", ".", "..", &long] {
-        let error = nobody().declare(&topology(name)).await.unwrap_err();
+        let error = nobody().declare(&only(name)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config, "{error}");
         assert!(error.to_string().contains("249"), "{error}");
-        let reason = refused(message(name)).await.into_reason();
+        let reason = refused(message(name, None)).await.into_reason();
         assert!(matches!(reason, Reason::Invalid(_)), "{reason}");
     }
-    let mut two = topology("a\nb");
+    let mut two = only("a\nb");
     two.groups.push(GroupTopology {
         name: Name::from("g\n"),
         topics: Topics::exact(["c/d"]),
@@ -131,7 +117,7 @@ async fn row_29_an_illegal_topic_is_refused_before_any_io() {
 #[test]
 fn row_33_a_publish_without_a_runtime_is_an_error() {
     let kafka = nobody();
-    let mut publish = pin!(kafka.publish(message("orders"), Origin::default()));
+    let mut publish = pin!(kafka.publish(message("orders", None), Origin::default()));
     match publish
         .as_mut()
         .poll(&mut Context::from_waker(Waker::noop()))
@@ -146,7 +132,7 @@ fn row_33_a_publish_without_a_runtime_is_an_error() {
 
 #[tokio::test]
 async fn row_34_a_payload_over_the_limit_is_refused_before_any_io() {
-    let mut large = message("orders");
+    let mut large = message("orders", None);
     large.payload = Payload::Bytes(vec![b'x'; 1024 * 1024 + 1].into());
     let reason = refused(large).await.into_reason();
     assert!(
@@ -172,7 +158,7 @@ async fn row_35_headers_that_cannot_be_carried_are_refused_before_any_io() {
         ("ce_id", "x"),
         ("content-type", "x"),
     ] {
-        let mut wrong = message("orders");
+        let mut wrong = message("orders", None);
         wrong.headers.push(name, value.to_owned());
         let reason = refused(wrong).await.into_reason();
         assert!(matches!(reason, Reason::Header(_)), "{name:?}: {reason}");
@@ -181,7 +167,7 @@ async fn row_35_headers_that_cannot_be_carried_are_refused_before_any_io() {
 
 #[tokio::test]
 async fn row_38_a_key_over_the_limit_is_refused_before_any_io() {
-    let mut wrong = message("orders");
+    let mut wrong = message("orders", None);
     wrong.key = Some(vec![0; 1024 * 1024].into());
     let reason = refused(wrong).await.into_reason();
     assert!(
@@ -194,9 +180,11 @@ async fn row_38_a_key_over_the_limit_is_refused_before_any_io() {
 async fn row_43_a_closed_transport_takes_nothing_and_says_so() {
     let kafka = nobody();
     kafka.close(Duration::from_secs(1)).await.unwrap();
-    let publish = kafka.publish(message("orders"), Origin::default()).await;
+    let publish = kafka
+        .publish(message("orders", None), Origin::default())
+        .await;
     assert!(matches!(publish.unwrap_err().into_reason(), Reason::Closed));
-    let error = kafka.declare(&topology("orders")).await.unwrap_err();
+    let error = kafka.declare(&only("orders")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Closed);
     let subscribe = Subscribe {
         group: Name::from("g"),
@@ -212,7 +200,7 @@ async fn row_43_a_closed_transport_takes_nothing_and_says_so() {
 
 #[tokio::test]
 async fn what_kafka_cannot_do_is_refused_by_name() {
-    let mut later = message("orders");
+    let mut later = message("orders", None);
     later.delay = Some(Duration::from_secs(1));
     let reason = refused(later).await.into_reason();
     assert!(matches!(reason, Reason::Unsupported(_)), "{reason}");

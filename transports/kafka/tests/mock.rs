@@ -1,6 +1,8 @@
 //! Publishing, against librdkafka's own mock cluster: what a real broker will not do on command.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod kit;
+
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -8,10 +10,9 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tidings_kafka::Kafka;
-use tidings_transport::{
-    Carried, Headers, Health, Message, Name, Origin, Payload, PublishError, Reason, Receipt,
-    Transport,
-};
+use tidings_transport::{Health, Origin, PublishError, Reason, Receipt, Transport};
+
+use kit::message;
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 
@@ -21,19 +22,10 @@ fn cluster() -> (Cluster, Kafka) {
     (cluster, kafka)
 }
 
-fn message(topic: &str, key: &str) -> Message {
-    Message {
-        topic: Name::from(topic),
-        key: Some(key.to_owned().into()),
-        envelope: Carried::Raw(Headers::new()),
-        headers: Headers::new(),
-        payload: Payload::Bytes("{}".into()),
-        delay: None,
-    }
-}
-
 async fn publish(kafka: &Kafka, topic: &str, key: &str) -> Result<Receipt, PublishError> {
-    kafka.publish(message(topic, key), Origin::default()).await
+    kafka
+        .publish(message(topic, Some(key)), Origin::default())
+        .await
 }
 
 /// Contract O7: keys go where Java's default partitioner puts them.

@@ -1,15 +1,16 @@
 //! TLS and SASL, on a broker that has both.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod kit;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
 use tidings_conformance::{Broker, Trials};
 use tidings_kafka::{Kafka, Sasl, Tls};
-use tidings_transport::{
-    Carried, ErrorKind, Headers, Message, Name, Origin, Payload, Topology, Transport,
-    TransportError,
-};
+use tidings_transport::{ErrorKind, Origin, Transport, TransportError};
+
+use kit::{message, only};
 
 fn main() -> ExitCode {
     Trials::new(Broker::named_by("TIDINGS_TEST_KAFKA_SASL_SSL"))
@@ -35,15 +36,8 @@ fn alice() -> Sasl {
     Sasl::plain("alice", "alice-secret")
 }
 
-fn topology(name: &str) -> Topology {
-    Topology {
-        topics: vec![Name::from(name)],
-        ..Topology::default()
-    }
-}
-
 async fn refused(kafka: Kafka) -> TransportError {
-    kafka.declare(&topology("secured")).await.unwrap_err()
+    kafka.declare(&only("secured")).await.unwrap_err()
 }
 
 async fn right(servers: String) {
@@ -53,15 +47,8 @@ async fn right(servers: String) {
         Sasl::scram_sha_512("bob", "bob-secret"),
     ] {
         let kafka = kafka(&servers).tls(trusting()).sasl(sasl);
-        kafka.declare(&topology("secured")).await.unwrap();
-        let message = Message {
-            topic: Name::from_static("secured"),
-            key: None,
-            envelope: Carried::Raw(Headers::new()),
-            headers: Headers::new(),
-            payload: Payload::Bytes("{}".into()),
-            delay: None,
-        };
+        kafka.declare(&only("secured")).await.unwrap();
+        let message = message("secured", None);
         let receipt = kafka.publish(message, Origin::default()).await.unwrap();
         assert!(receipt.position.is_some());
         kafka.close(Duration::from_secs(2)).await.unwrap();
@@ -97,7 +84,7 @@ async fn wrong_host(servers: String) {
 
     let tls = trusting().danger_accept_any_host_name();
     let anyone = kafka(&servers).tls(tls).sasl(alice());
-    anyone.declare(&topology("secured")).await.unwrap();
+    anyone.declare(&only("secured")).await.unwrap();
 }
 
 async fn wrong_port(servers: String) {
