@@ -88,6 +88,43 @@ pub trait Codec: Debug + Send + Sync + 'static {
     ) -> Result<(Option<Envelope>, Bytes), DecodeError>;
 }
 
+/// What a codec finds that keeps the envelope in the body.
+#[cfg(feature = "json")]
+enum Body<'a> {
+    /// The fields of binary mode came with it, or it is a foreign message: nothing more to look for.
+    Bare(Option<Envelope>),
+    /// The text of a JSON object, which may hold an envelope.
+    Object(&'a str),
+}
+
+/// The first step of such a codec: binary mode is read too, so that producers can change one by one.
+#[cfg(feature = "json")]
+fn look_into<'a>(
+    fields: &Headers,
+    body: &'a Bytes,
+    fallback_id: &dyn Fn() -> EventId,
+) -> Result<Body<'a>, DecodeError> {
+    if fields.get(tidings_transport::field::TYPE).is_some() {
+        return Ok(Body::Bare(Envelope::parse(fields, fallback_id)?));
+    }
+    // The envelope is one level more.
+    let text = json::sound(body, json::MAX_DEPTH + 1)?;
+    // A derived struct would read an array too, by position.
+    if text.trim_ascii_start().starts_with('{') {
+        return Ok(Body::Object(text));
+    }
+    json::parse::<serde::de::IgnoredAny>(text)?;
+    Ok(Body::Bare(None))
+}
+
+/// The data of an event that is to stand in a JSON object.
+#[cfg(feature = "json")]
+fn no_json(envelope: &Envelope) -> impl Fn(serde_json::Error) -> EncodeError {
+    move |error| {
+        EncodeError::new(format!("the data of {} is not JSON", envelope.name)).with_source(error)
+    }
+}
+
 /// [`Codec::decode`] of a codec that may be somebody else's: its panic is an error.
 pub(crate) fn open(
     codec: &dyn Codec,

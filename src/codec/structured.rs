@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use tidings_transport::{EncodeError, Encoded, Envelope, EventId, Headers, Name, field};
 
 use super::plain::unquoted;
-use super::{Codec, json};
+use super::{Body, Codec, json, look_into, no_json};
 use crate::event::DecodeError;
 
 /// What says that a body is a whole event.
@@ -57,10 +57,7 @@ pub struct CloudEventsStructured;
 
 impl Codec for CloudEventsStructured {
     fn encode(&self, envelope: &Envelope, data: Bytes) -> Result<Encoded, EncodeError> {
-        let failed = |error| {
-            EncodeError::new(format!("the data of {} is not JSON", envelope.name))
-                .with_source(error)
-        };
+        let failed = no_json(envelope);
         let attributes = envelope.to_fields();
         let mut members: Vec<(&str, Cow<'_, RawValue>)> = Vec::with_capacity(13);
         for (name, value) in attributes.iter() {
@@ -70,12 +67,12 @@ impl Codec for CloudEventsStructured {
                 field::VERSION | field::HOPS => RawValue::from_string(text.into_owned()),
                 _ => serde_json::value::to_raw_value(&text),
             };
-            members.push((name, Cow::Owned(json.map_err(failed)?)));
+            members.push((name, Cow::Owned(json.map_err(&failed)?)));
         }
-        let data: &RawValue = serde_json::from_slice(&data).map_err(failed)?;
+        let data: &RawValue = serde_json::from_slice(&data).map_err(&failed)?;
         members.push((DATA, Cow::Borrowed(data)));
         let members = InOrder(&members);
-        let body = serde_json::to_vec(&members).map_err(failed)?;
+        let body = serde_json::to_vec(&members).map_err(&failed)?;
         let mut fields = Headers::new();
         fields.push(Name::from_static(field::CONTENT_TYPE), MEDIA_TYPE);
         Ok(Encoded {
@@ -90,14 +87,10 @@ impl Codec for CloudEventsStructured {
         body: &Bytes,
         fallback_id: &dyn Fn() -> EventId,
     ) -> Result<(Option<Envelope>, Bytes), DecodeError> {
-        if fields.get(field::TYPE).is_some() {
-            return Ok((Envelope::parse(fields, fallback_id)?, body.clone()));
-        }
-        let text = json::sound(body, json::MAX_DEPTH + 1)?;
-        if !text.trim_ascii_start().starts_with('{') {
-            json::parse::<serde::de::IgnoredAny>(text)?;
-            return Ok((None, body.clone()));
-        }
+        let text = match look_into(fields, body, fallback_id)? {
+            Body::Bare(envelope) => return Ok((envelope, body.clone())),
+            Body::Object(text) => text,
+        };
         let members: BTreeMap<Cow<'_, str>, &RawValue> = json::parse(text)?;
         let attributes = members
             .iter()

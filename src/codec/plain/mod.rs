@@ -1,5 +1,4 @@
 use bytes::Bytes;
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use tidings_transport::{
@@ -7,7 +6,7 @@ use tidings_transport::{
     field,
 };
 
-use super::{Codec, json};
+use super::{Body, Codec, json, look_into, no_json};
 use crate::event::DecodeError;
 
 /// The envelope as a JSON object around the data, as many services already write it.
@@ -51,10 +50,7 @@ pub struct PlainEnvelope;
 
 impl Codec for PlainEnvelope {
     fn encode(&self, envelope: &Envelope, data: Bytes) -> Result<Encoded, EncodeError> {
-        let failed = |error| {
-            EncodeError::new(format!("the data of {} is not JSON", envelope.name))
-                .with_source(error)
-        };
+        let failed = no_json(envelope);
         let trace = envelope.trace();
         let body = serde_json::to_vec(&Outgoing {
             event_type: &envelope.name,
@@ -62,7 +58,7 @@ impl Codec for PlainEnvelope {
             timestamp: envelope.time().map(|time| time.to_string()),
             version: format!("{}.0", envelope.version),
             source: &envelope.source,
-            data: serde_json::from_slice(&data).map_err(failed)?,
+            data: serde_json::from_slice(&data).map_err(&failed)?,
             correlation_id: envelope
                 .attributes()
                 .correlation
@@ -77,7 +73,7 @@ impl Codec for PlainEnvelope {
             tracestate: trace.as_ref().and_then(TraceContext::tracestate),
             hops: Some(envelope.hops).filter(|&hops| hops > 0),
         })
-        .map_err(failed)?;
+        .map_err(&failed)?;
         let mut fields = Headers::new();
         fields.push(
             Name::from_static(field::CONTENT_TYPE),
@@ -95,15 +91,10 @@ impl Codec for PlainEnvelope {
         body: &Bytes,
         fallback_id: &dyn Fn() -> EventId,
     ) -> Result<(Option<Envelope>, Bytes), DecodeError> {
-        if fields.get(field::TYPE).is_some() {
-            return Ok((Envelope::parse(fields, fallback_id)?, body.clone()));
-        }
-        let text = json::sound(body, json::MAX_DEPTH + 1)?;
-        // A derived struct would read an array too, by position.
-        if !text.trim_ascii_start().starts_with('{') {
-            json::parse::<IgnoredAny>(text)?;
-            return Ok((None, body.clone()));
-        }
+        let text = match look_into(fields, body, fallback_id)? {
+            Body::Bare(envelope) => return Ok((envelope, body.clone())),
+            Body::Object(text) => text,
+        };
         let members: Incoming<'_> = json::parse(text)?;
         let Some(name) = string(members.event_type, "eventType")? else {
             return Ok((None, body.clone()));
