@@ -10,22 +10,8 @@ use super::Bus;
 pub struct GroupLag {
     /// The group's name on the wire.
     pub group: Name,
-    /// The topic; empty where one queue holds all topics of the group, as in memory.
-    pub topic: Name,
-    /// The partition; 0 where there are none.
-    pub partition: i32,
-    /// How many events have been published for the group so far; on Kafka the end of the partition.
-    pub end: u64,
-    /// How many of them are final.
-    pub settled: u64,
-}
-
-impl GroupLag {
-    /// Events that are not final yet.
-    #[must_use]
-    pub fn behind(&self) -> u64 {
-        self.end.saturating_sub(self.settled)
-    }
+    /// Where, and how far.
+    pub lag: Lag,
 }
 
 impl Bus {
@@ -37,7 +23,7 @@ impl Bus {
     /// ```
     /// # use tidings::Bus;
     /// # async fn demo(bus: &Bus) -> Result<(), tidings::TransportError> {
-    /// let behind: u64 = bus.lag().await?.iter().map(tidings::GroupLag::behind).sum();
+    /// let behind: u64 = bus.lag().await?.iter().map(|of| of.lag.behind()).sum();
     /// # Ok(()) }
     /// ```
     ///
@@ -53,20 +39,9 @@ impl Bus {
         for group in self.registry().groups() {
             let name = &group.core.name;
             let of = self.core().transport.lag(name).await?;
-            lags.extend(of.into_iter().map(|lag| {
-                let Lag {
-                    topic,
-                    partition,
-                    end,
-                    settled,
-                } = lag;
-                GroupLag {
-                    group: name.clone(),
-                    topic,
-                    partition,
-                    end,
-                    settled,
-                }
+            lags.extend(of.into_iter().map(|lag| GroupLag {
+                group: name.clone(),
+                lag,
             }));
         }
         Ok(lags)

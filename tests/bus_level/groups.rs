@@ -224,7 +224,11 @@ async fn at_most_once_makes_one_attempt() {
             "{url}: what failed is not lost without a word"
         );
         let lag = bus.lag().await.unwrap();
-        assert_eq!((&*lag[0].group, lag[0].behind()), ("svc.texts", 0), "{url}");
+        assert_eq!(
+            (&*lag[0].group, lag[0].lag.behind()),
+            ("svc.texts", 0),
+            "{url}"
+        );
 
         bus.group("wrong")
             .at_most_once()
