@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tidings::kafka::Kafka;
 use tidings::{Bus, Event};
 use tidings_conformance::{Broker, Trials};
+use tokio::sync::watch;
 
 /// Set for a child: the group it joins.
 const GROUP: &str = "TIDINGS_TEST_SCALING_GROUP";
@@ -84,7 +84,7 @@ struct Log {
 
 struct Members {
     group: String,
-    log: Arc<Mutex<Log>>,
+    log: watch::Sender<Log>,
     running: Vec<(usize, Child)>,
     next: usize,
 }
@@ -99,20 +99,20 @@ impl Members {
             .spawn()
             .unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
-        let log = Arc::clone(&self.log);
+        let log = self.log.clone();
         std::thread::spawn(move || {
             for line in out.lines().map_while(Result::ok) {
-                let mut log = log.lock().unwrap();
                 if line.contains("no partition") {
-                    log.idle.push(number);
+                    log.send_modify(|log| log.idle.push(number));
                 } else if let Some(rest) = line.strip_prefix("> ") {
                     let mut words = rest.split(' ');
-                    log.handled.push(Handled {
+                    let handled = Handled {
                         member: number,
                         micros: words.next().unwrap().parse().unwrap(),
                         key: words.next().unwrap().to_owned(),
                         number: words.next().unwrap().parse().unwrap(),
-                    });
+                    };
+                    log.send_modify(|log| log.handled.push(handled));
                 }
             }
         });
@@ -131,19 +131,16 @@ impl Members {
     /// Waits until each of the latest events of a partition was handled by one member, and the
     /// members have so many partitions each.
     async fn share(&self, partitions: &BTreeMap<String, i32>, expected: &[usize]) {
-        let mut shares = Vec::new();
-        for _ in 0..600 {
-            shares = self.shares(partitions);
-            if shares == expected {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!("the members share {shares:?}, not {expected:?}");
+        self.until(|log| self.shares(log, partitions) == expected)
+            .await;
     }
 
-    fn shares(&self, partitions: &BTreeMap<String, i32>) -> Vec<usize> {
-        let log = self.log.lock().unwrap();
+    /// Waits until what the members said is enough; the limit of the trial bounds it.
+    async fn until(&self, enough: impl FnMut(&Log) -> bool) {
+        self.log.subscribe().wait_for(enough).await.unwrap();
+    }
+
+    fn shares(&self, log: &Log, partitions: &BTreeMap<String, i32>) -> Vec<usize> {
         // Some were emitted to learn where their key goes, and no more.
         let mut latest = log.handled.clone();
         latest.retain(|it| partitions.contains_key(&it.key));
@@ -202,7 +199,7 @@ async fn scale(url: String) {
             break;
         }
     }
-    let (stop, mut stopped) = tokio::sync::watch::channel(false);
+    let (stop, mut stopped) = watch::channel(false);
     let emitter = {
         let (bus, run) = (bus.clone(), group.clone());
         let keys: Vec<String> = partitions.keys().cloned().collect();
@@ -227,7 +224,7 @@ async fn scale(url: String) {
 
     let mut members = Members {
         group,
-        log: Arc::default(),
+        log: watch::Sender::default(),
         running: Vec::new(),
         next: 1,
     };
@@ -236,12 +233,7 @@ async fn scale(url: String) {
         members.share(&partitions, expected).await;
     }
     // The fourth says that it has nothing to do, once it is sure.
-    for _ in 0..600 {
-        if !members.log.lock().unwrap().idle.is_empty() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    members.until(|log| !log.idle.is_empty()).await;
     for expected in [&[1, 1, 1][..], &[2, 1], &[3]] {
         members.leave(0);
         members.share(&partitions, expected).await;
@@ -249,23 +241,19 @@ async fn scale(url: String) {
     stop.send(true).unwrap();
     let last = emitter.await.unwrap();
     members.share(&partitions, &[3]).await;
-    for _ in 0..600 {
-        let done = |log: &Log| {
-            partitions.keys().all(|key| {
-                log.handled
-                    .iter()
-                    .any(|it| it.key == *key && it.number == last)
-            })
-        };
-        if done(&members.log.lock().unwrap()) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    members
+        .until(|log| {
+            let done = |key: &String| {
+                let mut handled = log.handled.iter();
+                handled.any(|it| it.key == *key && it.number == last)
+            };
+            partitions.keys().all(done)
+        })
+        .await;
     members.leave(0);
     bus.shutdown().await.unwrap();
 
-    let log = members.log.lock().unwrap();
+    let log = members.log.borrow();
     let mut handled = log.handled.clone();
     handled.sort_by_key(|it| it.micros);
     let mut repeats = 0;

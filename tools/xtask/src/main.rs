@@ -8,8 +8,9 @@
 //! | `brokers` | real brokers for tests and first tries: `up`, `down`, `status`, `env` |
 //! | `misuse` | which rows of the misuse list have a test |
 //!
-//! Nothing has to be installed beside a Rust toolchain with rustfmt and clippy, except for `brokers`,
-//! which names what it misses.
+//! Beside a Rust toolchain with rustfmt and clippy, what builds the Kafka transport needs a C compiler
+//! and the headers of OpenSSL, and what starts a broker needs Java and Maven: it names what it misses.
+//! `test --no-brokers` starts none.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
