@@ -2,7 +2,7 @@
 //!
 //! Each asserts what kind of error or dead letter comes out, the value it names, and that no event
 //! was lost: everything published is completed, dead-lettered or skipped, and the bus lives on.
-//! Rows 1 to 9 are the compiler's and live in `tests/ui.rs`.
+//! Rows 1 to 9 are the compiler's and live in `tests/ui/ui.rs`.
 
 #![cfg(all(feature = "derive", feature = "json"))]
 #![allow(clippy::unwrap_used, reason = "tests")]

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use crate::brokers::{Broker, Provided};
 use crate::workspace::Workspace;
 
-/// The command before the benchmarks' own arguments.
-pub(crate) const COMMAND: [&str; 4] = ["run", "--release", "--package", "tidings-bench"];
+/// Shows that every case works. It measures nothing, so it is built as the tests are.
+pub(crate) const SMOKE: [&str; 5] = ["run", "--package", "tidings-bench", "--", "--smoke"];
 
 /// What `cargo xtask bench` takes.
 #[derive(Debug, Clone, clap::Args)]
@@ -36,14 +36,16 @@ const ALIGNED: &str = "-C llvm-args=-x86-branches-within-32B-boundaries -C llvm-
 /// Builds and runs the benchmarks.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     let mut cargo = workspace.cargo();
-    // What only shows that they work is built as everything else is.
-    if cfg!(target_arch = "x86_64") && !args.smoke {
-        let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
-        cargo
-            .env("RUSTFLAGS", format!("{flags} {ALIGNED}"))
-            .env("CARGO_TARGET_DIR", workspace.root().join("target/bench"));
+    cargo.args(["run", "--package", "tidings-bench"]);
+    if !args.smoke {
+        cargo.arg("--release");
+        if cfg!(target_arch = "x86_64") {
+            let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+            cargo
+                .env("RUSTFLAGS", format!("{flags} {ALIGNED}"))
+                .env("CARGO_TARGET_DIR", workspace.root().join("target/bench"));
+        }
     }
-    cargo.args(COMMAND);
     let _brokers = match args.on {
         Some(broker) => {
             let provided = Provided::one(workspace, broker)?;

@@ -1,11 +1,8 @@
 //! What the derive accepts, what it refuses, and in which words. One mistake per file; the file's
 //! name is the mistake, and begins with its row where `misuse` numbers it.
 //!
-//! After an intended change of the words: `TRYBUILD=overwrite cargo test --test ui`, then read the
+//! After an intended change of the words: `TRYBUILD=overwrite cargo test --package tidings-ui`, then read the
 //! difference. The words are those of one compiler version, so they are compared on that one only.
-
-// serde's own messages list what the other features bring.
-#![cfg(all(feature = "derive", feature = "json"))]
 
 use std::fs;
 
@@ -22,7 +19,7 @@ fn rows_of(topic: &str, prefix: &str) {
         ("fail", TestCases::compile_fail as fn(&TestCases, String)),
         ("pass", TestCases::pass),
     ] {
-        let folder = format!("tests/ui/{topic}/{folder}");
+        let folder = format!("{topic}/{folder}");
         let any = fs::read_dir(&folder)
             .expect("the folder of cases")
             .any(|file| {
@@ -101,6 +98,6 @@ fn not_an_event() {
 #[test]
 fn upcasting() {
     let cases = TestCases::new();
-    cases.pass("tests/ui/event/pass/upcast_*.rs");
-    cases.compile_fail("tests/ui/event/fail/upcast_*.rs");
+    cases.pass("event/pass/upcast_*.rs");
+    cases.compile_fail("event/fail/upcast_*.rs");
 }
