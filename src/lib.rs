@@ -94,9 +94,10 @@ mod text;
 
 pub use async_trait::async_trait;
 pub use bus::{
-    AfterDeadLetter, BuildError, Bus, BusBuilder, EventStream, Explain, Group, GroupLag,
-    GroupStats, Lagged, Mapping, NeverCame, Overflow, RunError, ShutdownError, ShutdownReport,
-    StartError, Subscription, WaitFor, WithState, WouldDeadlock,
+    AfterDeadLetter, BuildError, Bus, BusBuilder, EventStream, Explain, From, Group, GroupLag,
+    GroupStats, Lagged, Mapping, NeverCame, Overflow, Replay, ReplayError, ReplayProgress,
+    RunError, ShutdownError, ShutdownReport, StartError, Subscription, WaitFor, WithState,
+    WouldDeadlock,
 };
 pub use clock::{Clock, SystemClock};
 pub use codec::{CloudEvents, Codec};

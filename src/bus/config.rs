@@ -177,6 +177,7 @@ pub(crate) struct GroupSettings {
     pub(crate) exact: bool,
     pub(crate) start: Start,
     pub(crate) mode: Mode,
+    pub(crate) emits_in_replay: bool,
     pub(crate) classifiers: Vec<Classifier>,
     pub(crate) layers: Vec<std::sync::Arc<dyn crate::pipeline::Middleware>>,
 }
@@ -198,6 +199,7 @@ impl Default for GroupSettings {
             exact: false,
             start: Start::Earliest,
             mode: Mode::AtLeastOnce,
+            emits_in_replay: false,
             classifiers: Vec::new(),
             layers: Vec::new(),
         }
@@ -230,6 +232,9 @@ impl GroupSettings {
                 "ParkKey cannot be kept durably yet: use Continue or StopGroup",
             ));
         }
+        if let Start::Offset(offset @ ..0) = self.start {
+            wrong.push(format!("start offset is {offset}: use 0 or more"));
+        }
         if self.mode == Mode::AtMostOnce && self.retry != *usual {
             wrong.push(String::from(
                 "at_most_once makes one attempt: leave out the group's own `retry`",
@@ -258,7 +263,7 @@ impl GroupSettings {
                 "transport {system} keeps no order per key: make the group `.unordered()`"
             ));
         }
-        if matches!(self.start, Start::At(_)) && !able.replay {
+        if matches!(self.start, Start::At(_) | Start::Offset(_)) && !able.replay {
             wrong.push(format!(
                 "transport {system} keeps no history to start in: leave `start_at` out, or use a transport that can replay"
             ));

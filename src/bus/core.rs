@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::GroupSettings;
 use super::config::BusConfig;
+use super::live::dead_letter_topic;
 use crate::clock::Clock;
 use crate::codec::Codec;
 use crate::emit::Completions;
@@ -183,6 +184,45 @@ pub(crate) struct GroupCore {
     pub(crate) counters: Counters,
     /// What the watchdog looks at.
     pub(crate) pulse: Arc<Pulse>,
+    /// It reads history once more, beside the group of this name.
+    pub(crate) replays: bool,
+}
+
+impl GroupCore {
+    pub(super) fn new(
+        bus: Arc<BusCore>,
+        name: Name,
+        settings: GroupSettings,
+        layers: Arc<[Arc<dyn Middleware>]>,
+    ) -> Self {
+        Self {
+            dead_letters: settings.dead_letters.then(|| dead_letter_topic(&name)),
+            layers,
+            slots: Slots::new(settings.concurrency),
+            budget: RetryBudget::default(),
+            gate: Gate::new(name.clone(), settings.pause.clone()),
+            dedup: Dedup::new(&settings.dedup),
+            draining: CancellationToken::new(),
+            counters: Counters::default(),
+            pulse: Arc::default(),
+            replays: false,
+            name,
+            settings,
+            bus,
+        }
+    }
+
+    /// The same group for one replay: it has counters, slots and an end of its own, and nothing in it
+    /// is a duplicate of what was live.
+    pub(super) fn for_replay(&self) -> Self {
+        let (bus, name) = (Arc::clone(&self.bus), self.name.clone());
+        let layers = Arc::clone(&self.layers);
+        Self {
+            dedup: None,
+            replays: true,
+            ..Self::new(bus, name, self.settings.clone(), layers)
+        }
+    }
 }
 
 impl GroupSettings {

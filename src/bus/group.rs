@@ -50,6 +50,7 @@ pub struct Group {
     /// Which chain of settings this is; a group that exists takes no other.
     pub(super) stamp: Option<u64>,
     handler: Option<Name>,
+    pub(super) replayable: bool,
 }
 
 #[derive(Clone)]
@@ -96,6 +97,7 @@ impl Group {
             settings,
             stamp: None,
             handler: None,
+            replayable: false,
         }
     }
 
@@ -160,6 +162,11 @@ impl Group {
         /// services may then be members of the same group.
         exact() |s| s.exact = true;
 
+        /// Lets handlers emit while they replay (contract Y2). Default: such an emit is
+        /// [`Reason::Replay`](crate::Reason::Replay), because what it would publish was published
+        /// when the event was live.
+        emits_in_replay() |s| s.emits_in_replay = true;
+
         /// Where the group starts if it is new (contract D7). Default [`Start::Earliest`].
         start_at(start: Start) |s| s.start = start;
 
@@ -197,6 +204,15 @@ impl Group {
     pub fn named(&self, name: impl Into<Name>) -> Self {
         Self {
             handler: Some(name.into()),
+            ..self.clone()
+        }
+    }
+
+    /// Lets a [`replay`](Self::replay) call the next handlers. A handler belongs here if seeing an
+    /// event again does no harm: one that builds a projection, not one that sends mail.
+    pub fn replayable(&self) -> Self {
+        Self {
+            replayable: true,
             ..self.clone()
         }
     }

@@ -167,7 +167,9 @@ impl Bus {
         // After a registration that is under way, and before any that would come later.
         let groups = {
             let _registering = self.registry().registering();
-            self.registry().groups()
+            let mut groups = self.registry().groups();
+            groups.extend(self.registry().replays());
+            groups
         };
         let before = finals(&groups);
         self.registry().refresh();

@@ -5,7 +5,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures::FutureExt;
 use tidings_transport::{
-    ErrorKind, GroupTopology, Name, Subscribe, Topics, Topology, TransportError,
+    DynConsumer, ErrorKind, GroupTopology, Mode, Name, Start, Subscribe, Timestamp, Topics,
+    Topology, TransportError,
 };
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -26,6 +27,14 @@ pub(crate) struct LiveGroup {
     running: Arc<Mutex<Option<Running>>>,
     /// Held while a handler is added or removed, so that the transport is told in the same order.
     changing: Mutex<()>,
+}
+
+/// Where a replay begins and ends.
+#[derive(Clone, Debug)]
+pub(super) struct Cursor {
+    pub(super) name: Name,
+    pub(super) start: Start,
+    pub(super) until: Option<Timestamp>,
 }
 
 struct Running {
@@ -77,8 +86,8 @@ impl LiveGroup {
         let Some(removed) = removed else {
             return false;
         };
-        removed.info().remove();
         let mut gone = topics(std::slice::from_ref(&removed));
+        removed.info().remove();
         let left = topics(&self.table.load().handlers);
         gone.exact.retain(|topic| !left.exact.contains(topic));
         gone.patterns
@@ -112,6 +121,29 @@ impl LiveGroup {
 
     /// Starts the task that runs the group, once; whether this was the time.
     pub(super) fn start(&self) -> bool {
+        self.spawn(Supervised::run)
+    }
+
+    /// The handlers of a replay, all at once: the transport knows nothing of them.
+    pub(super) fn fill(&self, handlers: Vec<Arc<dyn ErasedHandler>>) {
+        self.table.store(Arc::new(Table { handlers }));
+    }
+
+    /// Reads history with the handlers of the table, from where and up to when `cursor` says. Once
+    /// it is open, or is not to be, that is told, and later how it ended.
+    pub(super) fn replay(
+        &self,
+        cursor: Cursor,
+        opened: oneshot::Sender<Result<(), TransportError>>,
+        ended: oneshot::Sender<Result<Ended, TransportError>>,
+    ) -> bool {
+        self.spawn(|group, inbox| group.replay(cursor, inbox, opened, ended))
+    }
+
+    fn spawn<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        run: impl FnOnce(Supervised, mpsc::Receiver<Command>) -> F,
+    ) -> bool {
         let mut running = self.running();
         if running.is_some() {
             return false;
@@ -122,7 +154,7 @@ impl LiveGroup {
             table: Arc::clone(&self.table),
             running: Arc::clone(&self.running),
         };
-        let supervisor = self.core.bus.runtime.spawn(group.run(inbox));
+        let supervisor = self.core.bus.runtime.spawn(run(group, inbox));
         *running = Some(Running {
             commands,
             supervisor,
@@ -261,6 +293,31 @@ impl Supervised {
         ends.ended = true;
     }
 
+    /// One worker, and no other after it: what a second one would read had been handled.
+    async fn replay(
+        self,
+        cursor: Cursor,
+        mut inbox: mpsc::Receiver<Command>,
+        opened: oneshot::Sender<Result<(), TransportError>>,
+        ended: oneshot::Sender<Result<Ended, TransportError>>,
+    ) {
+        let mode = Mode::Replay {
+            until: cursor.until,
+        };
+        let consumer = match self.open(&cursor.name, cursor.start, mode).await {
+            Ok(consumer) => consumer,
+            Err(error) => {
+                // Who asked may have gone, and what it had is dropped.
+                let _ = opened.send(Err(error));
+                return;
+            }
+        };
+        if opened.send(Ok(())).is_ok() {
+            let end = self.run_worker(consumer, &mut inbox).await;
+            let _ = ended.send(end);
+        }
+    }
+
     async fn work(&self, inbox: &mut mpsc::Receiver<Command>) {
         let mut pause = FIRST_PAUSE;
         loop {
@@ -269,7 +326,7 @@ impl Supervised {
             }
             let begun = Instant::now();
             let error = match self.once(inbox).await {
-                Ok(Ended::Closed) => return,
+                Ok(Ended::Closed | Ended::Finished) => return,
                 Ok(Ended::QueueGone) => continue,
                 Err(error) => error,
             };
@@ -315,9 +372,21 @@ impl Supervised {
         ends
     }
 
-    /// One worker, from subscribe to its end; a panic of ours is an error like any other.
+    /// One worker, from subscribe to its end.
     async fn once(&self, inbox: &mut mpsc::Receiver<Command>) -> Result<Ended, TransportError> {
-        let consumer = self.open().await?;
+        let settings = &self.core.settings;
+        let consumer = self
+            .open(&self.core.name, settings.start, settings.mode)
+            .await?;
+        self.run_worker(consumer, inbox).await
+    }
+
+    /// A worker to its end; a panic of ours is an error like any other.
+    async fn run_worker(
+        &self,
+        consumer: Box<dyn DynConsumer>,
+        inbox: &mut mpsc::Receiver<Command>,
+    ) -> Result<Ended, TransportError> {
         let (core, table) = (Arc::clone(&self.core), Arc::clone(&self.table));
         let worker = Worker::new(core, consumer, table, inbox).run();
         std::panic::AssertUnwindSafe(worker)
@@ -331,7 +400,13 @@ impl Supervised {
             })
     }
 
-    async fn open(&self) -> Result<Box<dyn tidings_transport::DynConsumer>, TransportError> {
+    /// Declares the group, and subscribes under a name that is the group's or its replay's.
+    async fn open(
+        &self,
+        name: &Name,
+        start: Start,
+        mode: Mode,
+    ) -> Result<Box<dyn DynConsumer>, TransportError> {
         let core = &self.core;
         let settings = &core.settings;
         let topics = topics(&self.table.load().handlers);
@@ -349,10 +424,10 @@ impl Supervised {
         };
         core.bus.transport.declare(&topology).await?;
         let subscribe = Subscribe {
-            group: core.name.clone(),
+            group: name.clone(),
             topics,
-            start: settings.start,
-            mode: settings.mode,
+            start,
+            mode,
             // In this process the worker's own window is the bound: what it keeps to hand back at
             // the end must not stop it from draining.
             window: if core.bus.capabilities.durable {
@@ -384,7 +459,8 @@ fn answer_idle(command: Command) -> bool {
 
 fn topics(handlers: &[Arc<dyn ErasedHandler>]) -> Topics {
     let mut topics = Topics::default();
-    for handler in handlers {
+    // Of a replay, those that it may not call stand there as removed.
+    for handler in handlers.iter().filter(|it| !it.info().is_removed()) {
         match &handler.info().wanted {
             Wanted::Type { topic, .. } if !topics.exact.contains(topic) => {
                 topics.exact.push(topic.clone());

@@ -13,6 +13,7 @@ mod listening;
 mod live;
 mod register;
 mod registry;
+mod replay;
 mod slot;
 mod stream;
 mod subscription;
@@ -26,6 +27,7 @@ pub use explain::Explain;
 pub use group::{Group, WithState};
 pub use lag::GroupLag;
 pub use lifecycle::ShutdownReport;
+pub use replay::{From, Replay, ReplayError, ReplayProgress};
 pub use stream::{EventStream, Lagged, NeverCame, Overflow, WaitFor};
 pub use subscription::Subscription;
 
@@ -34,7 +36,7 @@ pub(crate) use self::core::{BusCore, GroupCore};
 pub use cache::Cache;
 pub(crate) use cache::{CachedSlot, Taken};
 pub(crate) use config::GroupSettings;
-pub(crate) use registry::Table;
+pub(crate) use registry::{Table, next_subscription};
 pub(crate) use slot::{Slot, Snapshot};
 
 use std::any::TypeId;
@@ -336,7 +338,12 @@ impl Bus {
 
     /// Starts the task of a group, once, under the watchdog's eyes.
     fn run_group(&self, group: &Arc<LiveGroup>) {
-        if group.start() {
+        self.watch(group, || group.start());
+    }
+
+    /// Has the watchdog look at what was started, if it was.
+    fn watch(&self, group: &Arc<LiveGroup>, start: impl FnOnce() -> bool) {
+        if start() {
             let group: Arc<dyn Watched> = Arc::<LiveGroup>::clone(group);
             self.inner.watchdog.watch(Arc::downgrade(&group));
         }

@@ -8,11 +8,11 @@ use std::sync::atomic::Ordering;
 use tidings_transport::{Mode, Name};
 
 use super::group::{Group, HandlerName};
-use super::live::{LiveGroup, dead_letter_topic};
+use super::live::LiveGroup;
 use super::registry::{interned, next_subscription};
 use super::{GroupCore, Subscription};
-use crate::handler::{Entry, ErasedHandler, HandlerInfo, Invoke, Wanted};
-use crate::pipeline::{Dedup, Gate, RetryBudget, RetryPolicy, Slots};
+use crate::handler::{Entry, ErasedHandler, HandlerInfo, Invoke, Replayable, Wanted};
+use crate::pipeline::RetryPolicy;
 
 impl Group {
     pub(super) fn register<I: Invoke>(
@@ -44,7 +44,7 @@ impl Group {
         let mut created = false;
         let group = self.bus.registry().group(&wire, || {
             created = true;
-            Arc::new(LiveGroup::new(Arc::new(self.core(wire.clone()))))
+            Arc::new(LiveGroup::new(Arc::new(self.core(&wire))))
         });
         if created {
             self.bus.note_settings(&wire, self.stamp);
@@ -76,7 +76,12 @@ impl Group {
             site,
             Arc::clone(&group.core),
         );
-        let handler: Arc<dyn ErasedHandler> = Arc::new(Entry { info, invoke });
+        let handler: Arc<dyn ErasedHandler> = if self.replayable {
+            let invoke = Replayable(Arc::new(invoke));
+            Arc::new(Entry { info, invoke })
+        } else {
+            Arc::new(Entry { info, invoke })
+        };
         self.warn_if_growing(&handler.info().wanted, site);
         if let Err(error) = group.add(handler) {
             let problem = format!("group {wire:?}: {} (at {site})", crate::text::chain(&error));
@@ -155,28 +160,18 @@ impl Group {
         }
     }
 
-    fn core(&self, name: Name) -> GroupCore {
-        let name = interned(&name);
-        let bus = Arc::clone(self.bus.core());
+    fn core(&self, name: &Name) -> GroupCore {
         let mut settings = self.settings.clone();
         if settings.mode == Mode::AtMostOnce {
             settings.retry = RetryPolicy::none();
         }
         let mut layers = self.bus.handler_layers().to_vec();
         layers.extend(settings.layers.iter().cloned());
-        GroupCore {
-            dead_letters: settings.dead_letters.then(|| dead_letter_topic(&name)),
-            layers: layers.into(),
-            slots: Slots::new(settings.concurrency),
-            budget: RetryBudget::default(),
-            gate: Gate::new(name.clone(), settings.pause.clone()),
-            dedup: Dedup::new(&settings.dedup),
-            draining: tokio_util::sync::CancellationToken::new(),
-            counters: super::core::Counters::default(),
-            pulse: Arc::default(),
-            name,
+        GroupCore::new(
+            Arc::clone(self.bus.core()),
+            interned(name),
             settings,
-            bus,
-        }
+            layers.into(),
+        )
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dashmap::DashMap;
+use dashmap::{DashMap, Entry};
 use tidings_transport::{Encoder, Name};
 
 use super::core::BusCore;
@@ -59,6 +59,8 @@ pub(crate) fn next_subscription() -> u64 {
 pub(crate) struct Registry {
     slots: DashMap<TypeId, Arc<dyn AnySlot>>,
     groups: DashMap<Name, Arc<LiveGroup>>,
+    /// What is being replayed, by its group.
+    replays: DashMap<Name, Arc<LiveGroup>>,
     cold: Mutex<Cold>,
     /// Held while a handler is added or removed, so that what the transport is told comes in the
     /// same order.
@@ -83,6 +85,7 @@ impl Registry {
         Self {
             slots: DashMap::new(),
             groups: DashMap::new(),
+            replays: DashMap::new(),
             cold: Mutex::default(),
             changing: Mutex::default(),
         }
@@ -231,10 +234,27 @@ impl Registry {
         groups
     }
 
+    /// Makes place for a replay of a group; `false` while there is one.
+    pub(super) fn begin_replay(&self, replay: &Arc<LiveGroup>) -> bool {
+        let place = self.replays.entry(replay.core.name.clone());
+        let is_free = matches!(place, Entry::Vacant(_));
+        place.or_insert_with(|| Arc::clone(replay));
+        is_free
+    }
+
+    pub(super) fn end_replay(&self, group: &Name) {
+        // Dropped outside of the lock: its handlers are the user's.
+        drop(self.replays.remove(group));
+    }
+
+    /// What is being replayed.
+    pub(super) fn replays(&self) -> Vec<Arc<LiveGroup>> {
+        self.replays.iter().map(|it| Arc::clone(&it)).collect()
+    }
+
     /// Lets go of every handler and listener.
     pub(super) fn clear(&self) {
-        let groups = self.groups();
-        for group in groups {
+        for group in self.groups().into_iter().chain(self.replays()) {
             group.table.store(Arc::default());
         }
         // Outside of every lock: what a listener or tap owns may use the bus as it goes.

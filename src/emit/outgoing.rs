@@ -120,14 +120,18 @@ pub(crate) fn envelope(message: &Message) -> &Envelope {
     message.envelope.local().expect("an envelope made here")
 }
 
-/// contract: P6, before any I/O; S3
+/// contract: P6, before any I/O; S3; Y2
 #[inline]
 pub(crate) fn check<E: Event>(
     message: &Message,
     core: &BusCore,
     snapshot: &Snapshot<E>,
+    cause: Option<&Current>,
     options: Option<&Options>,
 ) -> Result<(), Reason> {
+    if cause.is_some_and(|cause| cause.mute) {
+        return Err(Reason::Replay);
+    }
     if core.is_closing() && !is_draining(core) {
         return Err(Reason::Closed);
     }

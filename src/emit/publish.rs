@@ -210,7 +210,7 @@ pub(crate) fn try_now<E: Event>(
     let cause = chosen.as_ref().and_then(|chosen| chosen.cause.as_ref());
     outgoing::complete(&mut message, core, cause, options);
     let id = outgoing::envelope(&message).id.clone();
-    if let Err(reason) = outgoing::check(&message, core, snapshot, options) {
+    if let Err(reason) = outgoing::check(&message, core, snapshot, cause, options) {
         let error = PublishError::new(false, reason, id, event);
         return Step::Ended(Err(error.keeping(chosen)));
     }

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use tidings_transport::{BoxFuture, Name, Pattern as TopicPattern, Payload};
 use tokio_util::sync::CancellationToken;
 
+use super::replayable::Bystander;
 use super::{AnyEvent, AnyHandler, Attempt, Cancel, EventArg, Handler, HandlerWith, Outcome};
 use crate::Event;
-use crate::bus::GroupCore;
+use crate::bus::{GroupCore, next_subscription};
 use crate::codec::Codec;
 use crate::event::{DecodeError, decode};
 use crate::pipeline::{Again, Begun, Delivered, Finished, First, Job, Once, Run, begin, deliver};
@@ -26,6 +27,11 @@ pub(crate) trait ErasedHandler: Send + Sync + 'static {
     /// One delivery, from its first attempt on or from where that stopped, to its end: one box,
     /// everything inside composed statically.
     fn deliver(self: Arc<Self>, job: Job, first: Option<First>) -> BoxFuture<'static, Finished>;
+    /// Whether a replay may call it.
+    fn is_replayable(&self) -> bool;
+    /// The same handler in another group. One that no replay may call is there as removed: what it
+    /// would get is found as it is live, and skipped.
+    fn in_replay(&self, group: &Arc<GroupCore>) -> Arc<dyn ErasedHandler>;
 }
 
 /// What is known about a handler beside its code.
@@ -94,6 +100,17 @@ impl HandlerInfo {
         }
     }
 
+    /// The same handler in another group.
+    fn in_group(&self, group: &Arc<GroupCore>) -> Self {
+        Self::new(
+            self.name.clone(),
+            next_subscription(),
+            self.wanted.clone(),
+            self.site,
+            Arc::clone(group),
+        )
+    }
+
     /// A spawned call of it is polled.
     pub(crate) fn polling(&self) -> Polling<'_> {
         self.polled.fetch_add(1, Ordering::Relaxed);
@@ -140,6 +157,14 @@ pub(crate) trait Invoke: Send + Sync + 'static {
         attempt: u32,
         group: &GroupCore,
     ) -> impl Future<Output = Outcome> + Send + 'static + use<Self>;
+
+    /// The same handler once more, if a replay may call it.
+    fn again(&self) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
 }
 
 /// A handler and what is known about it.
@@ -163,6 +188,22 @@ impl<I: Invoke> ErasedHandler for Entry<I> {
 
     fn deliver(self: Arc<Self>, job: Job, first: Option<First>) -> BoxFuture<'static, Finished> {
         Box::pin(deliver(self, job, first))
+    }
+
+    fn is_replayable(&self) -> bool {
+        self.invoke.again().is_some()
+    }
+
+    fn in_replay(&self, group: &Arc<GroupCore>) -> Arc<dyn ErasedHandler> {
+        let info = self.info.in_group(group);
+        match self.invoke.again() {
+            Some(invoke) => Arc::new(Entry { info, invoke }),
+            None => {
+                info.remove();
+                let invoke = Bystander;
+                Arc::new(Entry { info, invoke })
+            }
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod entry;
 mod failure;
 mod listener;
 mod outcome;
+mod replayable;
 
 pub use any::{AnyEvent, AnyHandler};
 pub use arg::EventArg;
@@ -20,6 +21,7 @@ pub(crate) use delivery::Cancel;
 pub(crate) use entry::{
     Entry, ErasedHandler, HandlerInfo, Invoke, Pattern as PatternHandler, Stated, Typed, Wanted,
 };
+pub(crate) use replayable::Replayable;
 
 use std::future::Future;
 

@@ -73,7 +73,8 @@ pub(crate) fn context<I: Invoke>(
             place
         }
         _ => {
-            let current = Current::of(envelope, group.bus.id, subscription, group.name.clone());
+            let mut current = Current::of(envelope, group.bus.id, subscription, group.name.clone());
+            current.mute = group.replays && !group.settings.emits_in_replay;
             Box::new(current)
         }
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidings::transport::Name;
-use tidings::{Bus, Delivery, Event, permanent};
+use tidings::{Bus, Delivery, Event, ReplayError, Start, permanent};
 use tokio::sync::Semaphore;
 
 use crate::kit::{Log, Step, World, step, until};
@@ -174,16 +174,20 @@ async fn off_waits_for_the_call_in_flight_and_a_later_handler_joins_the_live_gro
 async fn what_the_transport_lacks_is_refused_at_start_with_the_fix() {
     for (url, world) in World::all() {
         let bus = world.bus().await;
-        let start = tidings::transport::Start::At(tidings::transport::Timestamp::from_micros(0));
-        bus.group("late").start_at(start).on(async |_: Step| {});
+        let moment = Start::At(tidings::Timestamp::from_micros(0));
+        for (name, start) in [("late", moment), ("later", Start::Offset(7))] {
+            bus.group(name).start_at(start).on(async |_: Step| {});
+        }
         let error = bus.start().await.unwrap_err();
-        let [problem] = error.problems() else {
+        let [late, later] = error.problems() else {
             panic!("{url}: {error}")
         };
-        assert!(
-            problem.contains("svc.late") && problem.contains("replay"),
-            "{url}: {problem}"
-        );
+        for (problem, group) in [(late, "svc.late"), (later, "svc.later")] {
+            assert!(
+                problem.contains(group) && problem.contains("replay"),
+                "{url}: {problem}"
+            );
+        }
         let explained = bus.explain();
         assert!(
             explained
@@ -193,6 +197,35 @@ async fn what_the_transport_lacks_is_refused_at_start_with_the_fix() {
         );
         assert_eq!(explained.problems(), error.problems());
     }
+}
+
+/// Contract Y1: without history there is nothing to replay, and a name that nobody has is no group.
+#[tokio::test(start_paused = true)]
+async fn a_replay_needs_history() {
+    for (url, world) in World::all() {
+        let bus = world.bus().await;
+        let group = bus.group("projection");
+        group.replayable().on(async |_: Step| {});
+        let error = group.replay(tidings::From::beginning()).await.unwrap_err();
+        assert!(
+            matches!(error, ReplayError::Unsupported("memory")),
+            "{url}: {error:?}"
+        );
+    }
+}
+
+/// Contract D7: no offset lies before the first.
+#[tokio::test(start_paused = true)]
+async fn row_85_a_start_before_the_first_offset_is_refused() {
+    let bus = Bus::builder("svc").build().await.unwrap();
+    bus.group("early")
+        .start_at(Start::Offset(-1))
+        .on(async |_: Step| {});
+    let error = bus.start().await.unwrap_err();
+    assert!(
+        error.problems()[0].contains("start offset is -1"),
+        "{error}"
+    );
 }
 
 /// Contract D9: one attempt, taken over before; a retry policy of the group's own contradicts that.

@@ -98,6 +98,8 @@ pub(crate) struct Current {
     /// never ask.
     pub(crate) trace: Option<TraceContext>,
     pub(crate) hops: u16,
+    /// A replay's: nothing may be published from it (contract Y2).
+    pub(crate) mute: bool,
 }
 
 const LISTENING: u8 = 1;
@@ -130,6 +132,7 @@ impl Current {
             correlation: envelope.attributes().correlation.clone(),
             trace: envelope.attributes().trace.clone(),
             hops: envelope.hops,
+            mute: false,
         }
     }
 
@@ -245,6 +248,7 @@ fn begin(clock: &dyn Clock) -> Current {
         hops: outer
             .as_ref()
             .map_or(0, |outer| outer.hops.saturating_add(1)),
+        mute: outer.is_some_and(|outer| outer.mute),
         event,
     }
 }

@@ -98,6 +98,8 @@ pub(crate) enum Ended {
     Closed,
     /// The group's queue is gone, because its last handler was removed.
     QueueGone,
+    /// A replay is over.
+    Finished,
 }
 
 /// A delivery on its way through a lane.
@@ -206,6 +208,7 @@ impl<'a> Worker<'a> {
                         "assignment lost"
                     ),
                     Ok(Signal::Closed) => self.closed = true,
+                    Ok(Signal::End) => return Ok(Ended::Finished),
                     Err(error) => return Err(error),
                 },
             }

@@ -60,6 +60,10 @@ impl Unit {
             .env("CARGO_PKG_NAME", &self.package)
             .env("CARGO_PKG_VERSION", &self.version)
             .env(Libraries::VARIABLE, &libraries.path);
+        if self.is_ui() {
+            // For what trybuild builds, in a workspace of its own without our profiles.
+            command.env("CARGO_PROFILE_DEV_DEBUG", "0");
+        }
         command
     }
 }

@@ -37,6 +37,8 @@ struct State {
     signals: VecDeque<Signal>,
     // `Ok` is the end that was asked for.
     ended: Option<Result<(), TransportError>>,
+    // A replay came to its end.
+    replayed: bool,
     // Everything is over, and the client gone.
     gone: bool,
 }
@@ -95,6 +97,16 @@ impl Member {
     pub(crate) fn end(&self, why: Result<(), TransportError>) {
         self.state().ended.get_or_insert(why);
         self.bell.ready.notify_one();
+    }
+
+    /// All that there was to replay is settled; said once.
+    pub(crate) fn replayed(&self) {
+        let mut state = self.state();
+        if !std::mem::replace(&mut state.replayed, true) {
+            state.signals.push_back(Signal::End);
+            drop(state);
+            self.bell.ready.notify_one();
+        }
     }
 
     pub(crate) fn is_ended(&self) -> bool {

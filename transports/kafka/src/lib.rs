@@ -66,6 +66,7 @@ mod poll;
 mod positions;
 mod publish;
 mod rebalance;
+mod replay;
 mod reports;
 mod security;
 mod settle;

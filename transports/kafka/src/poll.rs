@@ -7,28 +7,29 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 use tidings_transport::{ErrorKind, Mode, TransportError};
+use tokio::sync::oneshot;
 
 use crate::consume::{Leave, Member};
 use crate::rebalance::{Context, commit, store};
-use crate::settle::{Partition, Wait};
+use crate::settle::{Bell, Partition, Wait};
 use crate::status::Status;
 use crate::{KafkaConfig, error, headers, topic};
 
 /// Messages taken in before who receives is told.
-const BATCH: usize = 256;
+pub(crate) const BATCH: usize = 256;
 
 /// How long a full buffer is waited for before its partition is paused: to pause throws away what
 /// was fetched (trap 9), which is not worth it for a moment.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// How long one poll waits, with and without a paused partition to look after.
-const IDLE: Duration = Duration::from_millis(100);
-const PAUSED: Duration = Duration::from_millis(5);
+pub(crate) const IDLE: Duration = Duration::from_millis(100);
+pub(crate) const PAUSED: Duration = Duration::from_millis(5);
 
 /// How long a group may take to hand partitions on before a member that has none says so.
 const SETTLES: Duration = Duration::from_secs(10);
@@ -69,29 +70,15 @@ pub(crate) fn start(
     };
     let thread = std::thread::Builder::new()
         .name("tidings-kafka-consumer".into())
-        .spawn(move || supervise(poller));
+        .spawn(move || poller.live());
     thread.map(drop).map_err(|error| {
         error::config(format!("no thread for a Kafka consumer: {error}")).with_source(error)
     })
 }
 
-/// Runs the thread to its end, which its receiver sees however it came.
-fn supervise(mut poller: Poller) {
-    let member = Arc::clone(&poller.member);
-    let ended = catch_unwind(AssertUnwindSafe(|| {
-        let told = poller.run();
-        let committed = poller.leave();
-        if let Err(error) = &committed {
-            tracing::warn!(group = %member.subscribe.group, %error, "a Kafka consumer leaves without a commit");
-        }
-        // Who told us may have gone.
-        let _ = told.committed.send(committed);
-        // The client leaves its group as it is dropped. That takes 5 s where the group is in the
-        // middle of a rebalance: a broker answers a connection's requests one after the other, and
-        // the member's own JoinGroup is waiting.
-        drop(poller);
-        told.left
-    }));
+/// Runs a member's thread to its end, which its receiver sees however it came.
+pub(crate) fn supervise(member: &Member, run: impl FnOnce() -> oneshot::Sender<()>) {
+    let ended = catch_unwind(AssertUnwindSafe(run));
     member.gone();
     match ended {
         Ok(left) => {
@@ -129,6 +116,24 @@ enum Idle {
 }
 
 impl Poller {
+    fn live(mut self) {
+        let member = Arc::clone(&self.member);
+        supervise(&member, || {
+            let told = self.run();
+            let committed = self.leave();
+            if let Err(error) = &committed {
+                tracing::warn!(group = %member.subscribe.group, %error, "a Kafka consumer leaves without a commit");
+            }
+            // Who told us may have gone.
+            let _ = told.committed.send(committed);
+            // The client leaves its group as it is dropped. That takes 5 s where the group is in the
+            // middle of a rebalance: a broker answers a connection's requests one after the other,
+            // and the member's own JoinGroup is waiting.
+            drop(self);
+            told.left
+        });
+    }
+
     /// Until it is told to leave.
     fn run(&mut self) -> Leave {
         loop {
@@ -143,7 +148,8 @@ impl Poller {
             }
             self.say_if_idle();
             self.commit_if_due();
-            let paused = self.keep_flowing();
+            let partitions = self.partitions().to_vec();
+            let paused = flow(&self.consumer, &partitions, &self.member.bell);
             self.poll(if paused { PAUSED } else { IDLE });
         }
     }
@@ -196,7 +202,12 @@ impl Poller {
                         partition.take_in(message.offset(), inbound);
                     }
                 }
-                Some(Err(error)) => self.failed(error),
+                Some(Err(error)) => failed(
+                    &self.member,
+                    &self.consumer.context().status,
+                    error,
+                    "decide where the group goes on and move its offsets there",
+                ),
             }
             wait = Duration::ZERO;
         }
@@ -237,72 +248,6 @@ impl Poller {
         }
     }
 
-    fn failed(&self, error: KafkaError) {
-        let group = &self.member.subscribe.group;
-        let doing = format!("receiving for group {:?}", group.as_str());
-        let Some(code) = error.rdkafka_error_code() else {
-            return tracing::warn!(%group, %error, "a Kafka consumer reports an error");
-        };
-        let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
-        match error::kind(code) {
-            ErrorKind::DataLoss => {
-                self.member.end(Err(TransportError::new(
-                    ErrorKind::DataLoss,
-                    format!(
-                        "{doing}: the records after the committed offset are gone, retention has \
-                         passed them; decide where the group goes on and move its offsets there: \
-                         {error}"
-                    ),
-                )
-                .with_source(error)));
-            }
-            ErrorKind::Forbidden | ErrorKind::Fenced | ErrorKind::Auth => {
-                self.member.end(Err(error::transport(&doing, error)));
-            }
-            _ if fatal => self.member.end(Err(error::transport(&doing, error))),
-            _ => {
-                self.consumer
-                    .context()
-                    .status
-                    .failed(&error, "while receiving");
-            }
-        }
-    }
-
-    /// Pauses what is full and lets go on what has room; whether anything waits for room then.
-    fn keep_flowing(&mut self) -> bool {
-        let partitions = self.partitions().to_vec();
-        if partitions.iter().any(|it| it.is_clogged()) {
-            let until = Instant::now() + PATIENCE;
-            let room = || partitions.iter().all(|it| it.has_room());
-            self.member.bell.ready.notify_one();
-            loop {
-                let left = until.saturating_duration_since(Instant::now());
-                if left.is_zero() || room() {
-                    break;
-                }
-                self.member.bell.wait(Wait::Room, left, room);
-            }
-        }
-        let (mut full, mut free) = (TopicPartitionList::new(), TopicPartitionList::new());
-        for partition in &partitions {
-            let list = match partition.pause() {
-                Some(true) => &mut full,
-                Some(false) => &mut free,
-                None => continue,
-            };
-            list.add_partition(&partition.topic, partition.number);
-        }
-        let changed = [
-            (full.count() > 0).then(|| self.consumer.pause(&full)),
-            (free.count() > 0).then(|| self.consumer.resume(&free)),
-        ];
-        for error in changed.into_iter().flatten().filter_map(Result::err) {
-            tracing::warn!(%error, "a Kafka partition could not be paused or resumed");
-        }
-        partitions.iter().any(|it| it.is_paused() || it.holds())
-    }
-
     fn commit_if_due(&mut self) {
         let finals = self.member.bell.finals.load(Ordering::Acquire);
         let due = self.committed.elapsed() >= self.commit_interval && finals > 0;
@@ -331,4 +276,68 @@ impl Poller {
         committed
             .map_err(|error| error::transport("committing what is final; it may come again", error))
     }
+}
+
+/// What a client's error means for its member; `fix` is for records that are gone.
+pub(crate) fn failed(member: &Member, status: &Status, error: KafkaError, fix: &str) {
+    let group = &member.subscribe.group;
+    let doing = format!("receiving for group {:?}", group.as_str());
+    let Some(code) = error.rdkafka_error_code() else {
+        return tracing::warn!(%group, %error, "a Kafka consumer reports an error");
+    };
+    let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
+    match error::kind(code) {
+        ErrorKind::DataLoss => {
+            member.end(Err(TransportError::new(
+                ErrorKind::DataLoss,
+                format!(
+                    "{doing}: the records that come next are gone, retention has passed them; {fix}: \
+                     {error}"
+                ),
+            )
+            .with_source(error)));
+        }
+        ErrorKind::Forbidden | ErrorKind::Fenced | ErrorKind::Auth => {
+            member.end(Err(error::transport(&doing, error)));
+        }
+        _ if fatal => member.end(Err(error::transport(&doing, error))),
+        _ => status.failed(&error, "while receiving"),
+    }
+}
+
+/// Pauses what is full and lets go on what has room; whether anything waits for room then.
+pub(crate) fn flow<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    partitions: &[Arc<Partition>],
+    bell: &Bell,
+) -> bool {
+    if partitions.iter().any(|it| it.is_clogged()) {
+        let until = Instant::now() + PATIENCE;
+        let room = || partitions.iter().all(|it| it.has_room());
+        bell.ready.notify_one();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || room() {
+                break;
+            }
+            bell.wait(Wait::Room, left, room);
+        }
+    }
+    let (mut full, mut free) = (TopicPartitionList::new(), TopicPartitionList::new());
+    for partition in partitions {
+        let list = match partition.pause() {
+            Some(true) => &mut full,
+            Some(false) => &mut free,
+            None => continue,
+        };
+        list.add_partition(&partition.topic, partition.number);
+    }
+    let changed = [
+        (full.count() > 0).then(|| consumer.pause(&full)),
+        (free.count() > 0).then(|| consumer.resume(&free)),
+    ];
+    for error in changed.into_iter().flatten().filter_map(Result::err) {
+        tracing::warn!(%error, "a Kafka partition could not be paused or resumed");
+    }
+    partitions.iter().any(|it| it.is_paused() || it.holds())
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Offset, TopicPartitionList};
-use tidings_transport::Start;
+use tidings_transport::{Start, Timestamp};
 
 use crate::error;
 
@@ -80,20 +80,45 @@ fn first<C: ConsumerContext>(
     match start {
         Start::Earliest => Ok(Offset::Beginning),
         Start::Latest => end(),
-        Start::At(moment) => {
-            let mut asked = TopicPartitionList::new();
-            // Kafka counts in milliseconds; what lies within one is at or after the moment.
-            let millis = moment.as_micros().div_euclid(1_000);
-            asked.add_partition_offset(topic, partition, Offset::Offset(millis))?;
-            let found = consumer.offsets_for_times(asked, timeout)?;
-            let found = found.elements().first().map(|it| (it.error(), it.offset()));
-            match found {
-                Some((Ok(()), Offset::Offset(offset))) => Ok(Offset::Offset(offset)),
-                Some((Err(error), _)) => Err(error),
-                // Nothing is that young.
-                _ => end(),
+        // Nothing may be that young.
+        Start::At(moment) => match at(consumer, topic, partition, moment, timeout)? {
+            Some(offset) => Ok(Offset::Offset(offset)),
+            None => end(),
+        },
+        Start::Offset(offset) => {
+            let (_, high) = consumer.fetch_watermarks(topic, partition, timeout)?;
+            if offset > high {
+                tracing::warn!(
+                    topic,
+                    partition,
+                    offset,
+                    end = high,
+                    "a new group was to start at an offset that the partition does not have yet: it starts at its end"
+                );
             }
+            Ok(Offset::Offset(offset.min(high)))
         }
+    }
+}
+
+/// Where the first record at or after a moment is, if there is one.
+pub(crate) fn at<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    partition: i32,
+    moment: Timestamp,
+    timeout: Duration,
+) -> KafkaResult<Option<i64>> {
+    let mut asked = TopicPartitionList::new();
+    // Kafka counts in milliseconds; what lies within one is at or after the moment.
+    let millis = moment.as_micros().div_euclid(1_000);
+    asked.add_partition_offset(topic, partition, Offset::Offset(millis))?;
+    let found = consumer.offsets_for_times(asked, timeout)?;
+    let found = found.elements().first().map(|it| (it.error(), it.offset()));
+    match found {
+        Some((Ok(()), Offset::Offset(offset))) => Ok(Some(offset)),
+        Some((Err(error), _)) => Err(error),
+        _ => Ok(None),
     }
 }
 

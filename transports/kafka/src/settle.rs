@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tidings_transport::{Batch, Inbound, Mode, Name, Received, Settle};
 use tokio::sync::Notify;
@@ -74,6 +74,8 @@ pub(crate) struct Partition {
     window: usize,
     bell: Arc<Bell>,
     lost: CancellationToken,
+    /// Behind what a replay reads of it.
+    end: OnceLock<i64>,
     state: Mutex<State>,
 }
 
@@ -117,6 +119,7 @@ impl Partition {
             window,
             bell: Arc::clone(bell),
             lost: CancellationToken::new(),
+            end: OnceLock::new(),
             state: Mutex::default(),
         })
     }
@@ -134,7 +137,7 @@ impl Partition {
         state.next = Some(offset + 1);
         match self.mode {
             Mode::AtMostOnce => state.held.push_back((offset, message)),
-            Mode::AtLeastOnce => {
+            Mode::AtLeastOnce | Mode::Replay { .. } => {
                 state.records.push_back(Record {
                     offset,
                     is_final: false,
@@ -253,7 +256,7 @@ impl Partition {
     /// Everything before it is final.
     pub(crate) fn mark(&self) -> Option<i64> {
         let mark = self.state().mark();
-        mark.filter(|_| self.mode == Mode::AtLeastOnce)
+        mark.filter(|_| self.mode != Mode::AtMostOnce)
     }
 
     /// Where it begins, where that is an offset.
@@ -261,6 +264,26 @@ impl Partition {
         let mut state = self.state();
         state.stored = Some(offset);
         state.next = Some(offset);
+    }
+
+    /// A replay reads it to before this offset.
+    pub(crate) fn ends_at(&self, offset: i64) {
+        self.end.get_or_init(|| offset);
+    }
+
+    pub(crate) fn end_of_replay(&self) -> Option<i64> {
+        self.end.get().copied()
+    }
+
+    /// Nothing before this offset is left to be polled.
+    pub(crate) fn read_to(&self, offset: i64) {
+        self.state().next = Some(offset);
+    }
+
+    /// Whether all that was polled is settled.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.state();
+        state.over || state.out + state.waiting() == 0
     }
 
     /// Hands over no more; what was not handed over is forgotten and comes again elsewhere.
@@ -311,8 +334,8 @@ impl State {
     fn room(&self, window: usize, mode: Mode) -> usize {
         match (mode, self.records.get(window)) {
             (Mode::AtMostOnce, _) => window.saturating_sub(self.out).min(self.ready.len()),
-            (Mode::AtLeastOnce, None) => self.ready.len(),
-            (Mode::AtLeastOnce, Some(beyond)) => self
+            (_, None) => self.ready.len(),
+            (_, Some(beyond)) => self
                 .ready
                 .partition_point(|received| received.index() < beyond.offset.cast_unsigned()),
         }
@@ -345,7 +368,7 @@ impl Settle for Partition {
         }
         for index in indexes {
             state.out -= 1;
-            if self.mode == Mode::AtLeastOnce {
+            if self.mode != Mode::AtMostOnce {
                 state.finish(index.cast_signed());
             }
         }
@@ -365,7 +388,7 @@ impl Settle for Partition {
             return self.late(index);
         }
         state.out -= 1;
-        if self.mode == Mode::AtLeastOnce && !self.lost.is_cancelled() {
+        if self.mode != Mode::AtMostOnce && !self.lost.is_cancelled() {
             let at = state
                 .ready
                 .partition_point(|received| received.index() < index);

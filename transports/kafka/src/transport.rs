@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tidings_transport::{
     Capabilities, CloseReport, Declare, ErrorKind, GroupTopology, Health, Interest, Lag, Message,
-    Name, Origin, PublishError, Reason, Receipt, Subscribe, Topics, Topology, Transport,
+    Mode, Name, Origin, PublishError, Reason, Receipt, Subscribe, Topics, Topology, Transport,
     TransportError, TryPublish,
 };
 
@@ -17,7 +17,7 @@ use crate::consume::{KafkaConsumer, Member};
 use crate::publish::{self, Line};
 use crate::security::Security;
 use crate::status::Status;
-use crate::{error, poll, topic};
+use crate::{error, poll, replay, topic};
 
 /// The Kafka transport: one producer, and a consumer for each member that is opened.
 ///
@@ -273,6 +273,18 @@ impl Transport for Kafka {
                 .set("topic.blacklist", topic::RESERVED)
                 .set("topic.metadata.refresh.interval.ms", refresh);
         }
+        if let Mode::Replay { until } = subscribe.mode {
+            let asked = subscribe.clone();
+            let ranges = self
+                .admin()?
+                .ask(move |admin| admin.ranges(&asked, until))
+                .await?;
+            client.set("enable.partition.eof", "true");
+            let (member, orders) = Member::new(subscribe);
+            replay::start(&member, orders, ranges, &client, &self.status)?;
+            self.state().members.push(Arc::downgrade(&member));
+            return Ok(KafkaConsumer::new(member));
+        }
         let (member, orders) = Member::new(subscribe);
         poll::start(&member, orders, &client, &self.config, &self.status)?;
         let mut state = self.state();
@@ -294,6 +306,11 @@ impl Transport for Kafka {
 
     async fn lag(&self, group: &Name) -> Result<Vec<Lag>, TransportError> {
         self.usable()?;
+        let members = self.members();
+        let mut of_group = members.iter().filter(|it| it.subscribe.group == *group);
+        if let Some(replay) = of_group.find(|it| matches!(it.subscribe.mode, Mode::Replay { .. })) {
+            return Ok(replay::lag(replay));
+        }
         let topics = self.state().groups.get(group).cloned().ok_or_else(|| {
             TransportError::new(
                 ErrorKind::Missing,
@@ -301,7 +318,6 @@ impl Transport for Kafka {
             )
         })?;
         let mut marks = BTreeMap::new();
-        let members = self.members();
         for member in members.iter().filter(|it| it.subscribe.group == *group) {
             for partition in member.partitions().1 {
                 if let Some(mark) = partition.mark() {

@@ -8,12 +8,13 @@ use std::time::{Duration, SystemTime};
 
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tidings_conformance::{Broker, Trials};
 use tidings_kafka::{GroupProtocol, Kafka, KafkaConsumer};
 use tidings_transport::{
-    Batch, Consumer, Declare, ErrorKind, GroupTopology, Mode, Name, Origin, Start, Subscribe,
-    Topics, Topology, Transport,
+    Batch, Consumer, Declare, ErrorKind, GroupTopology, Mode, Name, Origin, Signal, Start,
+    Subscribe, Topics, Topology, Transport, TransportError,
 };
 
 use kit::{message, only};
@@ -23,6 +24,14 @@ fn main() -> ExitCode {
         .trial("an_offset_that_retention_passed_is_data_loss", data_loss)
         .trial("row_93_topics_that_differ_only_in_dots_are_named", twins)
         .trial("a_topic_that_is_too_small_is_a_conflict", too_small)
+        .trial(
+            "a_replay_ends_where_the_last_offset_has_no_record",
+            gap_at_the_end,
+        )
+        .trial(
+            "a_replay_from_an_offset_that_is_gone_is_data_loss",
+            replay_of_what_is_gone,
+        )
         .trial("the_broker_can_assign_partitions", broker_assigns)
         .trial("row_28_a_second_static_member_fences_the_first", fenced)
         .trial("a_static_member_comes_back_to_its_partitions", comes_back)
@@ -168,14 +177,7 @@ async fn data_loss(url: String) {
     batch.drain().take(2).for_each(|received| received.ack());
     member.close(Duration::from_secs(10)).await.unwrap();
 
-    let mut gone = TopicPartitionList::new();
-    gone.add_partition_offset(&topic, 0, Offset::Offset(8))
-        .unwrap();
-    admin(&url)
-        .delete_records(&gone, &AdminOptions::new())
-        .await
-        .unwrap();
-
+    delete_before(&url, &topic, 8).await;
     let mut member = join(&kafka, &topic, &group).await;
     let error = loop {
         match member.receive(64, &mut batch).await {
@@ -186,6 +188,82 @@ async fn data_loss(url: String) {
     assert_eq!(error.kind(), ErrorKind::DataLoss, "{error}");
     assert!(!error.is_retryable());
     assert!(error.to_string().contains(&group), "{error}");
+}
+
+/// The last offset of a transactional topic is the mark of the commit, and the end of a compacted one
+/// may be gone.
+async fn gap_at_the_end(url: String) {
+    let topic = unique("gap");
+    let kafka = kafka(&url);
+    kafka.declare(&only(&topic)).await.unwrap();
+    let servers = url.trim_start_matches("kafka://").to_owned();
+    let name = topic.clone();
+    tokio::task::spawn_blocking(move || {
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", servers)
+            .set("transactional.id", &name)
+            .create()
+            .unwrap();
+        let time = Duration::from_secs(20);
+        producer.init_transactions(time).unwrap();
+        producer.begin_transaction().unwrap();
+        for _ in 0..3 {
+            let record = BaseRecord::<(), [u8]>::to(&name).payload(b"{}");
+            producer.send(record).unwrap();
+        }
+        producer.commit_transaction(time).unwrap();
+    })
+    .await
+    .unwrap();
+    // The broker writes the mark a moment after it said that it would.
+    let mut member = loop {
+        let member = replay(&kafka, &topic, Start::Earliest).await.unwrap();
+        let lag = kafka.lag(&Name::from("cursor")).await.unwrap();
+        if lag[0].end == 4 {
+            assert_eq!(lag[0].behind(), 4);
+            break member;
+        }
+        member.close(Duration::from_secs(10)).await.unwrap();
+    };
+    consume(&mut member, 3).await;
+    let mut batch = Batch::default();
+    assert_eq!(member.receive(64, &mut batch).await.unwrap(), Signal::End);
+}
+
+async fn replay_of_what_is_gone(url: String) {
+    let topic = unique("gone");
+    let kafka = kafka(&url);
+    kafka.declare(&only(&topic)).await.unwrap();
+    publish(&kafka, &topic, 10).await;
+    delete_before(&url, &topic, 8).await;
+    let error = replay(&kafka, &topic, Start::Offset(7)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DataLoss, "{error}");
+    assert!(error.to_string().contains("left is 8"), "{error}");
+    let mut member = replay(&kafka, &topic, Start::Offset(8)).await.unwrap();
+    consume(&mut member, 2).await;
+}
+
+async fn replay(kafka: &Kafka, topic: &str, start: Start) -> Result<KafkaConsumer, TransportError> {
+    let subscribe = Subscribe {
+        group: Name::from("cursor"),
+        topics: Topics::exact([topic.to_owned()]),
+        start,
+        mode: Mode::Replay { until: None },
+        window: 64,
+        ordered: true,
+    };
+    kafka.subscribe(subscribe).await
+}
+
+/// Retention, at once.
+async fn delete_before(url: &str, topic: &str, offset: i64) {
+    let mut gone = TopicPartitionList::new();
+    gone.add_partition_offset(topic, 0, Offset::Offset(offset))
+        .unwrap();
+    admin(url)
+        .delete_records(&gone, &AdminOptions::new())
+        .await
+        .unwrap();
 }
 
 async fn twins(url: String) {

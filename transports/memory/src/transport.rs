@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidings_transport::{
     Capabilities, CloseReport, Declare, ErrorKind, GroupTopology, Health, Interest, Lag, Message,
-    Name, Origin, PublishError, Receipt, Start, Subscribe, Topics, Topology, Transport,
+    Mode, Name, Origin, PublishError, Receipt, Start, Subscribe, Topics, Topology, Transport,
     TransportError, TryPublish,
 };
 
@@ -193,7 +193,8 @@ impl Transport for Memory {
     }
 
     /// Opens a member of an attached group; the group gets what it was attached to. A queue starts
-    /// with its group, so [`Start::At`] is refused and the other starts mean the same.
+    /// with its group, so a start in the past is refused, as is a replay, and the other starts mean
+    /// the same.
     async fn subscribe(&self, subscribe: Subscribe) -> Result<MemoryConsumer, TransportError> {
         self.usable()?;
         let name = &subscribe.group;
@@ -202,10 +203,18 @@ impl Transport for Memory {
                 "the window of group {name:?} is 0: use at least 1 message"
             )));
         }
-        if matches!(subscribe.start, Start::At(_)) {
+        if matches!(subscribe.start, Start::At(_) | Start::Offset(_)) {
             return Err(TransportError::new(
                 ErrorKind::Unsupported,
-                format!("group {name:?} cannot start at a time in memory: use earliest or latest"),
+                format!(
+                    "group {name:?} cannot start in the past in memory: use earliest or latest"
+                ),
+            ));
+        }
+        if let Mode::Replay { .. } = subscribe.mode {
+            return Err(TransportError::new(
+                ErrorKind::Unsupported,
+                format!("{name:?} cannot replay in memory, which keeps no history"),
             ));
         }
         let group = self.store.group(name)?;

@@ -182,16 +182,23 @@ async fn at_most_once_is_final_before_it_is_handed_over() {
 }
 
 #[tokio::test]
-async fn a_start_at_a_moment_is_refused_and_the_other_starts_mean_the_queue() {
+async fn the_past_is_refused_and_the_other_starts_mean_the_queue() {
     let memory = filled(1).await;
     let mut wanted = subscribe("g");
-    wanted.start = Start::At(Timestamp::from_micros(0));
-    let error = memory
-        .subscribe(wanted.clone())
-        .await
-        .expect_err("nothing is retained");
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    wanted.start = Start::Latest;
+    let replay = Mode::Replay { until: None };
+    for (start, mode) in [
+        (Start::At(Timestamp::from_micros(0)), Mode::AtLeastOnce),
+        (Start::Offset(0), Mode::AtLeastOnce),
+        (Start::Earliest, replay),
+    ] {
+        (wanted.start, wanted.mode) = (start, mode);
+        let error = memory
+            .subscribe(wanted.clone())
+            .await
+            .expect_err("nothing is retained");
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+    }
+    (wanted.start, wanted.mode) = (Start::Latest, Mode::AtLeastOnce);
     let mut consumer = memory.subscribe(wanted).await.expect("attached");
     assert_eq!(drain_now(&mut consumer), [0], "the group existed before");
 }

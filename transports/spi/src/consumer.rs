@@ -40,6 +40,8 @@ pub enum Signal {
     Revoked(Revoked),
     /// The consumer ended because the transport was closed.
     Closed,
+    /// A replay has reached its end, and all that it handed over is settled.
+    End,
 }
 
 /// What a consumer lost.

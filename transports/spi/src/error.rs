@@ -53,6 +53,11 @@ pub enum Reason {
     /// The transport cannot do what was asked; the text names it and the fix.
     #[error("{0}")]
     Unsupported(String),
+    /// A handler that replays what was wanted to publish once more (Y2).
+    #[error(
+        "handlers publish nothing during a replay: what they once published is there; allow it with `.emits_in_replay()`"
+    )]
+    Replay,
     /// The deadline passed.
     #[error("no answer within the publish deadline")]
     Timeout,

@@ -70,6 +70,8 @@ pub enum Start {
     Latest,
     /// With the first message at or after a moment.
     At(Timestamp),
+    /// With the message at this offset of each partition; at the end of one that has no such offset yet.
+    Offset(i64),
 }
 
 /// When a message counts as taken.
@@ -80,6 +82,14 @@ pub enum Mode {
     AtLeastOnce,
     /// Before it is handed over: a crash loses, and repeats nothing (D9).
     AtMostOnce,
+    /// Never: this is a replay (Y1). [`Subscribe::group`] names its cursor and no group: none is
+    /// made, joined or moved. It reads from [`Subscribe::start`] to what was there when it was opened,
+    /// or to a moment before, and ends with [`Signal::End`](crate::Signal::End). While it is open
+    /// [`Transport::lag`](crate::Transport::lag) of its name tells how far it is.
+    Replay {
+        /// Where it ends: with the first message at or after this.
+        until: Option<Timestamp>,
+    },
 }
 
 /// What a consumer gets.

@@ -102,10 +102,10 @@ impl Transport for Tiny {
 
     async fn subscribe(&self, subscribe: Subscribe) -> Result<TinyConsumer, TransportError> {
         self.0.open()?;
-        if subscribe.mode == Mode::AtMostOnce {
+        if subscribe.mode != Mode::AtLeastOnce {
             return Err(error(
                 ErrorKind::Unsupported,
-                "tiny delivers at least once only",
+                "tiny delivers at least once only, and keeps no history",
             ));
         }
         if !self.0.state().groups.contains_key(&subscribe.group) {

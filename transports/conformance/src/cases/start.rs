@@ -9,6 +9,7 @@ cases! { "groups":
     a_new_group_starts_earliest ["D7"] (GROUPS, RETAINS);
     a_new_group_starts_latest ["D7"] (GROUPS);
     a_new_group_starts_at_a_moment ["D7"] (GROUPS, RETAINS, REPLAY);
+    a_new_group_starts_at_an_offset ["D7"] (GROUPS, RETAINS, REPLAY);
     an_existing_group_goes_on_where_it_was ["D7"] (GROUPS);
 }
 
@@ -73,6 +74,22 @@ async fn a_new_group_starts_at_a_moment(scene: Scene) -> Verdict {
         member.expect_seq(seq).await?.ack();
     }
     member.nothing_more("all from that moment on came").await
+}
+
+/// D7: an offset gets what is there from it on.
+async fn a_new_group_starts_at_an_offset(scene: Scene) -> Verdict {
+    let link = scene.open().await?;
+    let topic = scene.name("offsets");
+    link.declare_topics(&[&topic]).await?;
+    link.send_all((0..20).map(|seq| post(&topic, Some("k"), seq)))
+        .await?;
+    let spec = Spec::new(scene.name("g"), &[&topic]).start(Start::Offset(15));
+    link.declare(&[&spec]).await?;
+    let mut member = link.join(&spec).await?;
+    for seq in 15..20 {
+        member.expect_seq(seq).await?.ack();
+    }
+    member.nothing_more("all from that offset on came").await
 }
 
 /// D7: where a new group would start is nothing to one that exists.

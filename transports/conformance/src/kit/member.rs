@@ -16,6 +16,7 @@ pub(crate) struct Member {
     // Filled by a `receive` that may be dropped at any time.
     batch: Batch,
     ready: VecDeque<Received>,
+    ended: Option<Signal>,
 }
 
 impl Member {
@@ -26,7 +27,24 @@ impl Member {
             consumer,
             batch: Batch::default(),
             ready: VecDeque::new(),
+            ended: None,
         }
+    }
+
+    /// What a replay's member says once all is settled.
+    pub(crate) async fn expect_end(&mut self) -> Result<(), Failure> {
+        self.scene.step(format!("the end of {}", self.group));
+        ensure!(
+            self.poll().await?.is_none(),
+            "more came than there was to replay"
+        );
+        ensure!(
+            self.ended == Some(Signal::End),
+            "{} ended with {:?}",
+            self.group,
+            self.ended
+        );
+        Ok(())
     }
 
     /// The next message. Dropping the future loses nothing.
@@ -40,7 +58,7 @@ impl Member {
         }
     }
 
-    /// The next message, or `None` once the consumer was closed.
+    /// The next message, or `None` once the consumer was closed or has come to its end.
     pub(crate) async fn poll(&mut self) -> Result<Option<Received>, Failure> {
         loop {
             self.ready.extend(self.batch.drain());
@@ -70,7 +88,14 @@ impl Member {
                 ),
                 // Its tokens say so too; what was revoked comes again, here or elsewhere.
                 Signal::Revoked(_) => {}
-                Signal::Closed => return Ok(None),
+                Signal::Closed => {
+                    self.ended = Some(Signal::Closed);
+                    return Ok(None);
+                }
+                Signal::End => {
+                    self.ended = Some(Signal::End);
+                    return Ok(None);
+                }
             }
         }
     }

@@ -332,7 +332,7 @@ impl Seat {
     /// Final messages that are counted here alone.
     fn finished(&self) -> u64 {
         match self.tally.mode {
-            Mode::AtLeastOnce => self.tally.finished(),
+            Mode::AtLeastOnce | Mode::Replay { .. } => self.tally.finished(),
             Mode::AtMostOnce => 0,
         }
     }
