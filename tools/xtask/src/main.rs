@@ -9,7 +9,8 @@
 //! | `misuse` | which rows of the misuse list have a test |
 //!
 //! Beside a Rust toolchain with rustfmt and clippy, what builds the Kafka transport needs a C compiler
-//! and the headers of OpenSSL, and what starts a broker needs Java and Maven: it names what it misses.
+//! and the headers of OpenSSL, and what starts a broker needs a Docker engine, or Java and Maven: it
+//! names what it misses.
 //! `test --no-brokers` starts none.
 #![allow(
     clippy::print_stdout,

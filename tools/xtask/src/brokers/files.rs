@@ -25,14 +25,21 @@ pub(super) fn lock(root: &Path) -> Result<fs::File> {
 /// The folder of one broker's run.
 #[derive(Debug)]
 pub(super) struct Run {
+    root: PathBuf,
     folder: PathBuf,
 }
 
 impl Run {
     pub(super) fn new(root: &Path, broker: &str) -> Self {
         Self {
+            root: root.to_owned(),
             folder: root.join("target").join("brokers").join(broker),
         }
+    }
+
+    /// The workspace's folder.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -72,25 +79,45 @@ impl Run {
         fs::read_to_string(&path).with_context(|| format!("`{}` was not read", path.display()))
     }
 
-    /// Notes a broker that answers.
-    pub(super) fn keep(&self, process: u32, values: &Values) -> Result<()> {
+    /// Notes how a broker is reached that answers.
+    pub(super) fn keep(&self, values: &Values) -> Result<()> {
         let lines = values
             .iter()
             .map(|(name, value)| format!("{name}={value}\n"));
         self.write("env", &lines.collect::<String>())?;
-        self.write("pid", &process.to_string())?;
         Ok(())
     }
 
-    /// The process of the broker that was noted.
+    /// Notes the process of a broker.
+    pub(super) fn note_process(&self, process: u32) -> Result<()> {
+        self.write("pid", &process.to_string()).map(drop)
+    }
+
+    /// The process that was noted.
     pub(super) fn process(&self) -> Result<Option<u32>> {
-        if !self.path("pid").exists() {
+        let Some(text) = self.noted("pid")? else {
             return Ok(None);
-        }
-        let text = self.read("pid")?;
-        let number = text.trim().parse();
+        };
+        let number = text.parse();
         let number = number.with_context(|| format!("{text:?} is no process id"))?;
         Ok(Some(number))
+    }
+
+    /// Notes the Compose project of a broker.
+    pub(super) fn note_project(&self, name: &str) -> Result<()> {
+        self.write("project", name).map(drop)
+    }
+
+    /// The Compose project that was noted.
+    pub(super) fn project(&self) -> Result<Option<String>> {
+        self.noted("project")
+    }
+
+    fn noted(&self, name: &str) -> Result<Option<String>> {
+        if !self.path(name).exists() {
+            return Ok(None);
+        }
+        Ok(Some(self.read(name)?.trim().to_owned()))
     }
 
     /// What was noted with it.

@@ -17,7 +17,7 @@ use super::{
     child::Child,
     files::{Run, Values},
     tls::{self, Certificates},
-    tools::{Tool, require, step},
+    tools::{OPENSSL, Tool, require, step},
 };
 use crate::process::seconds;
 
@@ -43,11 +43,7 @@ const TOOLS: &[Tool] = &[
         version: "-version",
         package: "maven",
     },
-    Tool {
-        program: "openssl",
-        version: "version",
-        package: "openssl",
-    },
+    OPENSSL,
 ];
 
 const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
@@ -78,11 +74,17 @@ logger.server.level=info
 
 const READY: &str = "Kafka Server started";
 
+/// Users of both SCRAM mechanisms, made with the storage.
+const SCRAM: [&str; 2] = [
+    "SCRAM-SHA-256=[name=bob,password=bob-secret]",
+    "SCRAM-SHA-512=[name=bob,password=bob-secret]",
+];
+
 #[derive(Debug)]
-struct Ports {
-    plain: u16,
+pub(super) struct Ports {
+    pub(super) plain: u16,
     controller: u16,
-    sasl: u16,
+    pub(super) sasl: u16,
 }
 
 pub(super) fn start(run: &Run, cache: &Path) -> Result<(Child, Values)> {
@@ -108,21 +110,26 @@ pub(super) fn start(run: &Run, cache: &Path) -> Result<(Child, Values)> {
     format
         .args(["format", "-t", &cluster_id()?, "-c"])
         .arg(&settings);
-    for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
-        let user = format!("{mechanism}=[name=bob,password=bob-secret]");
-        format.args(["--add-scram", &user]);
+    for user in SCRAM {
+        format.args(["--add-scram", user]);
     }
     step(format)?;
     let mut server = java(MAIN);
     server.arg(&settings);
     let child = Child::start(server, &run.log(), READY, PATIENCE)?;
+    Ok((child, values(&ports, &certificates)))
+}
+
+/// What tests are told of a broker at these ports.
+pub(super) fn values(ports: &Ports, certificates: &Certificates) -> Values {
     let values = [
         (URL, format!("kafka://127.0.0.1:{}", ports.plain)),
         (SASL_SSL, format!("localhost:{}", ports.sasl)),
         (CA, certificates.ca.display().to_string()),
     ];
-    let values = values.map(|(name, value)| (String::from(name), value));
-    Ok((child, values.into()))
+    values
+        .map(|(name, value)| (String::from(name), value))
+        .into()
 }
 
 /// The jars, downloaded once.
@@ -157,7 +164,7 @@ fn install(cache: &Path) -> Result<PathBuf> {
 }
 
 /// Ports that nobody has now. All are held until the last is known, so that they differ.
-fn free_ports() -> Result<Ports> {
+pub(super) fn free_ports() -> Result<Ports> {
     let held = [(); 3].map(|()| TcpListener::bind(("127.0.0.1", 0)));
     let mut ports = held.iter().map(|held| match held {
         Ok(listener) => Ok(listener.local_addr()?.port()),
@@ -236,6 +243,10 @@ fn properties(ports: &Ports, data: &Path, certificates: &Certificates) -> String
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use saphyr::{LoadableYamlNode, Yaml};
+
     use super::*;
 
     #[test]
@@ -248,8 +259,7 @@ mod tests {
         assert!(plain != controller && controller != sasl && sasl != plain);
     }
 
-    #[test]
-    fn everything_binds_to_loopback() {
+    fn native() -> String {
         let ports = Ports {
             plain: 1,
             controller: 2,
@@ -259,7 +269,12 @@ mod tests {
             ca: "ca.pem".into(),
             server: "server.pem".into(),
         };
-        let text = properties(&ports, Path::new("data"), &certificates);
+        properties(&ports, Path::new("data"), &certificates)
+    }
+
+    #[test]
+    fn everything_binds_to_loopback() {
+        let text = native();
         let listeners = text.lines().find(|line| line.starts_with("listeners="));
         let listeners = listeners
             .expect("listeners")
@@ -269,5 +284,69 @@ mod tests {
                 .split(',')
                 .all(|each| each.contains("://127.0.0.1:"))
         );
+    }
+
+    const COMPOSE: &str = include_str!("../../../../compose.yaml");
+
+    /// What stands at this path in `compose.yaml`.
+    fn composed<'a>(file: &'a Yaml<'a>, path: &[&str]) -> &'a Yaml<'a> {
+        path.iter().fold(file, |at, name| {
+            at.as_mapping_get(name)
+                .unwrap_or_else(|| panic!("no {name} in compose.yaml"))
+        })
+    }
+
+    fn texts<'a>(list: &'a Yaml<'a>) -> Vec<&'a str> {
+        let items = list.as_sequence().expect("a list").iter();
+        items.map(|item| item.as_str().expect("a text")).collect()
+    }
+
+    #[test]
+    fn the_container_is_the_native_install() {
+        let files = Yaml::load_from_str(COMPOSE).expect("YAML");
+        let [file] = &files[..] else {
+            panic!("{} documents", files.len());
+        };
+        let kafka = |name| composed(file, &["services", "kafka", name]);
+        assert_eq!(
+            kafka("image").as_str(),
+            Some(&*format!("apache/kafka:{VERSION}"))
+        );
+        let ports = texts(kafka("ports"));
+        assert_eq!(ports.len(), 2);
+        for port in ports {
+            let both = port.strip_prefix("127.0.0.1:").expect("loopback only");
+            let (outside, inside) = both.split_at(both.len() / 2);
+            assert_eq!(outside, &inside[1..], "the same inside and outside");
+        }
+        let command = texts(kafka("command")).join(" ");
+        for user in SCRAM {
+            assert!(
+                command.contains(&format!("--add-scram '{user}'")),
+                "{command}"
+            );
+        }
+
+        let own = |text: &str| -> BTreeMap<String, String> {
+            let lines = text.lines().filter_map(|line| line.split_once('='));
+            lines
+                .map(|(key, value)| (key.into(), value.into()))
+                .collect()
+        };
+        let settings = composed(file, &["configs", "kafka", "content"]);
+        let mut composed = own(settings.as_str().expect("a text"));
+        let mut native = own(&native());
+        // Where the two have to differ: a container's addresses and paths.
+        for place in [
+            "controller.quorum.voters",
+            "listeners",
+            "advertised.listeners",
+            "log.dirs",
+            "ssl.keystore.location",
+        ] {
+            assert!(native.remove(place).is_some(), "{place}");
+            assert!(composed.remove(place).is_some(), "{place}");
+        }
+        assert_eq!(composed, native);
     }
 }

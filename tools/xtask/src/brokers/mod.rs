@@ -1,12 +1,16 @@
 //! Real brokers for tests and first tries.
 //!
-//! A broker that an environment variable names is used as it is. Else one is installed into the
-//! user's cache folder and started on free ports of loopback. What belongs to a run (data, logs,
-//! process id, ports, certificates) lies in `target/brokers/<name>`, until `down` removes it.
+//! A broker that an environment variable names is used as it is. Else, where a Docker engine answers,
+//! Docker Compose starts one in a container, as `compose.yaml` says. Else one is installed into the
+//! user's cache folder and started as a process. Both have free ports of loopback. What belongs to a
+//! run (data and logs of a process; its id or the project's name, ports, certificates) lies in
+//! `target/brokers/<name>`, until `down` removes it.
 
 mod child;
+mod compose;
 mod files;
 mod kafka;
+mod started;
 mod tls;
 mod tools;
 
@@ -17,12 +21,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Subcommand, ValueEnum};
 
 use self::{
     child::Child,
+    compose::Project,
     files::{Run, Values},
+    started::{Started, With, choose, clear, running},
 };
 use crate::{process, workspace::Workspace};
 
@@ -35,13 +41,22 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Start them, unless they run.
-    Up(Which),
+    Up(Up),
     /// Stop them and remove their data.
     Down(Which),
     /// Show which of them run, and where.
     Status(Which),
     /// Print what a shell exports to use them: `eval "$(cargo xtask brokers env)"`.
     Env(Which),
+}
+
+#[derive(Debug, clap::Args)]
+struct Up {
+    #[command(flatten)]
+    which: Which,
+    /// What starts them, instead of Docker Compose where an engine answers and else a native install.
+    #[arg(long, value_enum)]
+    with: Option<With>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -97,9 +112,9 @@ impl Broker {
         }
     }
 
-    fn start(self, run: &Run, cache: &std::path::Path) -> Result<(Child, Values)> {
+    fn start_process(self, run: &Run) -> Result<(Child, Values)> {
         match self {
-            Self::Kafka => kafka::start(run, cache),
+            Self::Kafka => kafka::start(run, &cache()?),
         }
     }
 }
@@ -107,15 +122,18 @@ impl Broker {
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     // Two calls at once would take each other's broker for one that was left behind.
     let _alone = files::lock(workspace.root())?;
-    let (which, act): (_, fn(Broker, &Run) -> Result<()>) = match &args.action {
-        Action::Up(which) => (which, up),
-        Action::Down(which) => (which, down),
-        Action::Status(which) => (which, status),
-        Action::Env(which) => (which, print_env),
+    let act = |which: &Which, act: &dyn Fn(Broker, &Run) -> Result<()>| {
+        which
+            .brokers()
+            .iter()
+            .try_for_each(|&broker| act(broker, &Run::new(workspace.root(), broker.name())))
     };
-    for &broker in which.brokers() {
-        act(broker, &Run::new(workspace.root(), broker.name()))?;
-    }
+    match &args.action {
+        Action::Up(args) => act(&args.which, &|broker, run| up(broker, run, args.with)),
+        Action::Down(which) => act(which, &down),
+        Action::Status(which) => act(which, &status),
+        Action::Env(which) => act(which, &print_env),
+    }?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -157,7 +175,7 @@ impl Provided {
                 // From here on it is ours, half started or not.
                 provided.started.push(broker);
             }
-            up(broker, &run).with_context(|| {
+            up(broker, &run, None).with_context(|| {
                 format!(
                     "no {} (for tests, `--no-brokers` skips those that need one)",
                     broker.name()
@@ -191,54 +209,66 @@ impl Drop for Provided {
     }
 }
 
-fn up(broker: Broker, run: &Run) -> Result<()> {
+fn up(broker: Broker, run: &Run, with: Option<With>) -> Result<()> {
     let name = broker.name();
     if broker.is_given() {
         println!("{name}: the one that {} names is used", broker.variable());
         return Ok(());
     }
-    if let Some(child) = running(broker, run)? {
-        println!("{name}: runs already, process {}", child.id());
+    if let Some(started) = running(broker, run)? {
+        if with.is_some_and(|with| with != started.with()) {
+            bail!(
+                "{name} runs already, {}: end it with `cargo xtask brokers down {name}` first",
+                started.place(run)
+            );
+        }
+        println!("{name}: runs already, {}", started.place(run));
         return Ok(());
     }
+    let with = choose(name, with)?;
     let begun = Instant::now();
     // What a broker left that was killed would be taken for the new one's.
-    run.remove()?;
+    clear(broker, run)?;
     run.create()?;
-    let (child, values) = broker.start(run, &cache()?)?;
-    run.keep(child.id(), &values)?;
+    let (started, values) = match with {
+        With::Compose => {
+            println!("{name}: starting it with Docker Compose");
+            let (project, values) = Project::start(broker, run)?;
+            (Started::Containers(project), values)
+        }
+        With::Native => {
+            let (child, values) = broker.start_process(run)?;
+            run.note_process(child.id())?;
+            (Started::Process(child), values)
+        }
+    };
+    run.keep(&values)?;
     println!(
-        "{name}: up in {}, process {}, logs in {}",
+        "{name}: up in {}, {}",
         process::seconds(begun.elapsed()),
-        child.id(),
-        run.log().display()
+        started.place(run)
     );
     Ok(())
 }
 
 fn down(broker: Broker, run: &Run) -> Result<()> {
     let name = broker.name();
-    match running(broker, run)? {
-        None => println!("{name}: does not run"),
-        Some(child) => {
-            let begun = Instant::now();
-            child.stop(PATIENCE)?;
-            println!("{name}: down in {}", process::seconds(begun.elapsed()));
-        }
+    let begun = Instant::now();
+    let runs = running(broker, run)?.is_some();
+    clear(broker, run)?;
+    match runs {
+        true => println!("{name}: down in {}", process::seconds(begun.elapsed())),
+        false => println!("{name}: does not run"),
     }
-    run.remove()
+    Ok(())
 }
 
 fn status(broker: Broker, run: &Run) -> Result<()> {
     let name = broker.name();
     match (broker.is_given(), running(broker, run)?) {
         (true, _) => println!("{name}: the one that {} names is used", broker.variable()),
-        (false, Some(child)) => {
-            println!(
-                "{name}: runs, process {}, logs in {}",
-                child.id(),
-                run.log().display()
-            );
+        (false, Some(started)) => {
+            println!("{name}: runs, {}", started.place(run));
             for (variable, value) in run.values()? {
                 println!("  {variable}={value}");
             }
@@ -263,13 +293,6 @@ fn print_env(broker: Broker, run: &Run) -> Result<()> {
         println!("export {variable}='{value}'");
     }
     Ok(())
-}
-
-/// The broker of an earlier call, if it still runs.
-fn running(broker: Broker, run: &Run) -> Result<Option<Child>> {
-    let child = run.process()?.map(Child::known);
-    // The number may be another program's by now.
-    Ok(child.filter(|child| child.is_called(broker.mark(), run.folder())))
 }
 
 /// Where downloads are kept between runs and checkouts.
