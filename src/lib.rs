@@ -78,6 +78,7 @@
 //! | `json` | yes | the JSON codecs [`CloudEvents`], `CloudEventsStructured` and `PlainEnvelope` |
 //! | `kafka` | no | Apache Kafka: the module `kafka`, and `kafka://` in URLs |
 //! | `kafka-ssl` | no | TLS and SASL on Kafka, through the system's OpenSSL |
+//! | `kafka-ssl-vendored` | no | the same, with an OpenSSL built from source |
 //! | `testing` | no | the test kit: the production path on a virtual clock |
 
 mod bus;

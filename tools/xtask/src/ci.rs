@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    bench, budget, examples, misuse,
+    bench, budget, examples, features, misuse,
     process::{self, Show, seconds},
     tally::Counts,
     test,
@@ -27,7 +27,10 @@ pub(crate) struct Args {
 
 /// Runs every step and ends with the tests' closing line, `N passed, N failed, N skipped`.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
-    let steps = steps(&workspace.library()?);
+    let steps = steps(
+        &workspace.library()?,
+        &features::scope(&workspace.packages()?),
+    );
     if args.dry_run {
         for step in &steps {
             println!("{:<9} {}", step.name, step.line());
@@ -119,7 +122,8 @@ impl Step {
 }
 
 /// The plan: cheap and telling steps first.
-fn steps(library: &Package) -> Vec<Step> {
+fn steps(library: &Package, scope: &[String]) -> Vec<Step> {
+    let scope: Vec<&str> = scope.iter().map(String::as_str).collect();
     let mut steps = vec![
         Step::cargo("fmt", ["fmt", "--all", "--check"]),
         Step::check("misuse", "cargo xtask misuse", misuse::check),
@@ -133,12 +137,14 @@ fn steps(library: &Package) -> Vec<Step> {
             "cargo tree --edges normal --package tidings",
             budget::crates,
         ),
-        Step::cargo(
-            "clippy",
-            clippy(&["--workspace", "--all-targets", "--all-features"]),
+        Step::cargo("clippy", clippy(&[&scope[..], &["--all-targets"]].concat())),
+        Step::check(
+            "features",
+            "cargo tree of each feature that builds a C library from source",
+            features::vendored,
         ),
     ];
-    for set in feature_sets(library) {
+    for set in features::sets(library) {
         let mut flags = vec!["--package", &library.name, "--lib", "--no-default-features"];
         if !set.is_empty() {
             flags.extend(["--features", &set]);
@@ -148,9 +154,11 @@ fn steps(library: &Package) -> Vec<Step> {
     steps.push(Step {
         name: "doc",
         action: Action::Cargo {
-            args: ["doc", "--workspace", "--no-deps", "--all-features"]
+            args: [&["doc"], &scope[..], &["--no-deps"]]
+                .concat()
+                .into_iter()
                 .map(str::to_owned)
-                .into(),
+                .collect(),
             env: Some(("RUSTDOCFLAGS", "-D warnings")),
         },
     });
@@ -181,26 +189,6 @@ fn clippy(flags: &[&str]) -> Vec<String> {
         .chain(flags)
         .chain(&["--", "-D", "warnings"]);
     args.map(|&arg| arg.to_owned()).collect()
-}
-
-/// No feature, each feature alone, each pair; all of them together are checked elsewhere.
-fn feature_sets(library: &Package) -> Vec<String> {
-    let features: Vec<&str> = library
-        .features
-        .keys()
-        .map(String::as_str)
-        .filter(|name| *name != "default")
-        .collect();
-    let mut sets = vec![String::new()];
-    sets.extend(features.iter().map(|&feature| feature.to_owned()));
-    for (index, first) in features.iter().enumerate() {
-        sets.extend(
-            features[index + 1..]
-                .iter()
-                .map(|second| format!("{first},{second}")),
-        );
-    }
-    sets
 }
 
 struct Run<'a> {
@@ -300,32 +288,17 @@ mod tests {
     }
 
     #[test]
-    fn features_are_checked_alone_and_in_pairs() {
-        let sets = feature_sets(&library(&["default", "derive", "json", "testing"]));
-        let expected = [
-            "",
-            "derive",
-            "json",
-            "testing",
-            "derive,json",
-            "derive,testing",
-            "json,testing",
-        ];
-        assert_eq!(sets, expected);
-        assert_eq!(feature_sets(&library(&["default"])), [""]);
-    }
-
-    #[test]
     fn the_plan_holds_what_the_readme_tells() {
-        let plan = steps(&library(&["default", "json"]));
+        let scope = ["--workspace", "--features", "tidings/json"].map(str::to_owned);
+        let plan = steps(&library(&["default", "json"]), &scope);
         let lines: Vec<_> = plan.iter().map(Step::line).collect();
         for line in [
             "cargo fmt --all --check",
-            "cargo clippy --workspace --all-targets --all-features -- -D warnings",
+            "cargo clippy --workspace --features tidings/json --all-targets -- -D warnings",
             "cargo clippy --package tidings --lib --no-default-features -- -D warnings",
             "cargo clippy --package tidings --lib --no-default-features --features json \
              -- -D warnings",
-            "RUSTDOCFLAGS=\"-D warnings\" cargo doc --workspace --no-deps --all-features",
+            "RUSTDOCFLAGS=\"-D warnings\" cargo doc --workspace --features tidings/json --no-deps",
             "cargo xtask test",
             "cargo run --example orders",
             "cargo run --example orders -- --orders 10000 --seed 7",

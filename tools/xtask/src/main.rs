@@ -23,6 +23,7 @@ mod brokers;
 mod budget;
 mod ci;
 mod examples;
+mod features;
 mod misuse;
 mod process;
 mod tally;

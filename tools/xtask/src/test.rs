@@ -15,9 +15,10 @@ use anyhow::Result;
 
 use crate::{
     brokers::{self, Provided},
+    features,
     process::{self, Show, command_line, seconds},
     tally::{Counts, Tally},
-    units::{self, Libraries, SCOPE, Unit},
+    units::{self, Libraries, Unit},
     workspace::Workspace,
 };
 
@@ -105,7 +106,8 @@ impl Report {
 /// Builds and runs the tests. An error means that they could not be run; failed tests are in the
 /// report.
 pub(crate) fn execute(workspace: &Workspace, args: &Args) -> Result<Report> {
-    let units = units::build(workspace)?;
+    let scope = features::scope(&workspace.packages()?);
+    let units = units::build(workspace, &scope)?;
     let libraries = Libraries::find(workspace, &units)?;
     let brokers = if args.no_brokers || args.only_asks() {
         Provided::none(workspace)
@@ -115,6 +117,7 @@ pub(crate) fn execute(workspace: &Workspace, args: &Args) -> Result<Report> {
     let runner = Runner {
         workspace,
         args,
+        scope,
         libraries,
         brokers,
     };
@@ -128,6 +131,7 @@ pub(crate) fn execute(workspace: &Workspace, args: &Args) -> Result<Report> {
 struct Runner<'a> {
     workspace: &'a Workspace,
     args: &'a Args,
+    scope: Vec<String>,
     libraries: Libraries,
     brokers: Provided,
 }
@@ -205,7 +209,7 @@ impl Runner<'_> {
         let mut command = self.workspace.cargo();
         command
             .arg("test")
-            .args(SCOPE)
+            .args(&self.scope)
             .args(["--doc", "--no-fail-fast"]);
         if !self.args.libtest.is_empty() {
             command.arg("--").args(&self.args.libtest);

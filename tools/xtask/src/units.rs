@@ -16,9 +16,6 @@ use crate::{
     workspace::{Package, Workspace, clear_own_package},
 };
 
-/// Flags of every cargo call that builds or runs tests: one set, so that nothing is built twice.
-pub(crate) const SCOPE: [&str; 2] = ["--workspace", "--all-features"];
-
 /// One test binary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Unit {
@@ -68,12 +65,12 @@ impl Unit {
     }
 }
 
-/// Builds every test of the workspace and lists the binaries in a stable order.
-pub(crate) fn build(workspace: &Workspace) -> Result<Vec<Unit>> {
+/// Builds every test of the workspace with these flags, and lists the binaries in a stable order.
+pub(crate) fn build(workspace: &Workspace, scope: &[String]) -> Result<Vec<Unit>> {
     let mut command = workspace.cargo();
     command
         .arg("test")
-        .args(SCOPE)
+        .args(scope)
         .args(["--no-run", "--message-format=json-render-diagnostics"])
         .stderr(Stdio::inherit());
     let output = command.output().context("cargo did not start")?;

@@ -1,0 +1,146 @@
+//! Which features are built, together and apart.
+
+use anyhow::{Result, bail};
+
+use crate::workspace::{Package, Workspace};
+
+/// The end of the name of a feature that builds a C library from source. That takes minutes and shows
+/// nothing about our code, so it is only checked that the feature brings the source.
+const VENDORED: &str = "-vendored";
+
+/// The crate that such a feature brings.
+const SOURCES: &str = "openssl-src";
+
+/// Flags of every cargo call that builds or runs all there is: one set, so that nothing is built
+/// twice. They stand for `--all-features` without those that are vendored.
+pub(crate) fn scope(packages: &[Package]) -> Vec<String> {
+    let features: Vec<String> = packages
+        .iter()
+        .flat_map(|package| built(package).map(move |name| format!("{}/{name}", package.name)))
+        .collect();
+    vec![
+        "--workspace".to_owned(),
+        "--features".to_owned(),
+        features.join(","),
+    ]
+}
+
+/// No feature, each feature alone, each pair; all of them together are checked elsewhere.
+pub(crate) fn sets(library: &Package) -> Vec<String> {
+    let features: Vec<&str> = built(library).collect();
+    let mut sets = vec![String::new()];
+    sets.extend(features.iter().map(|&feature| feature.to_owned()));
+    for (index, first) in features.iter().enumerate() {
+        sets.extend(
+            features[index + 1..]
+                .iter()
+                .map(|second| format!("{first},{second}")),
+        );
+    }
+    sets
+}
+
+/// Checks that each feature that is not built brings its library's source.
+pub(crate) fn vendored(workspace: &Workspace) -> Result<String> {
+    let mut seen = Vec::new();
+    for package in workspace.packages()? {
+        for feature in package.features.keys().filter(|name| is_vendored(name)) {
+            let feature = format!("{}/{feature}", package.name);
+            let crates = workspace.cargo_output(&[
+                "tree",
+                "--package",
+                &package.name,
+                "--features",
+                &feature,
+                "--edges",
+                "normal,build",
+                "--prefix",
+                "none",
+            ])?;
+            if !brings(&crates, SOURCES) {
+                bail!(
+                    "feature `{feature}` does not bring {SOURCES}: it links the system's library"
+                );
+            }
+            seen.push(feature);
+        }
+    }
+    if seen.is_empty() {
+        bail!("no feature ends in `{VENDORED}`");
+    }
+    Ok(format!("{SOURCES} comes with {}", seen.join(", ")))
+}
+
+fn built(package: &Package) -> impl Iterator<Item = &str> {
+    let names = package.features.keys().map(String::as_str);
+    names.filter(|name| *name != "default" && !is_vendored(name))
+}
+
+fn is_vendored(feature: &str) -> bool {
+    feature.ends_with(VENDORED)
+}
+
+/// Whether a `cargo tree` without prefixes has this crate.
+fn brings(tree: &str, name: &str) -> bool {
+    let mut names = tree.lines().filter_map(|line| line.split(' ').next());
+    names.any(|found| found == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn package(name: &str, features: &[&str]) -> Package {
+        let features = features.iter().map(|&name| (name.to_owned(), Vec::new()));
+        Package {
+            name: name.into(),
+            version: "0.1.0".into(),
+            manifest_path: PathBuf::new(),
+            features: features.collect(),
+            targets: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn features_are_checked_alone_and_in_pairs() {
+        let names = ["default", "derive", "json", "json-vendored", "testing"];
+        let expected = [
+            "",
+            "derive",
+            "json",
+            "testing",
+            "derive,json",
+            "derive,testing",
+            "json,testing",
+        ];
+        assert_eq!(sets(&package("tidings", &names)), expected);
+        assert_eq!(sets(&package("tidings", &["default"])), [""]);
+    }
+
+    #[test]
+    fn what_is_vendored_is_not_built() {
+        let packages = [
+            package("tidings", &["default", "kafka", "kafka-ssl-vendored"]),
+            package("xtask", &[]),
+            package("tidings-kafka", &["ssl", "ssl-vendored"]),
+        ];
+        let scope = scope(&packages);
+        assert_eq!(
+            scope,
+            [
+                "--workspace",
+                "--features",
+                "tidings/kafka,tidings-kafka/ssl"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_crate_is_found_by_its_whole_name() {
+        let tree = "openssl-sys v0.9.117\nopenssl-src v300.5.4+3.5.4\ncc v1.2.0";
+        assert!(brings(tree, "openssl-src"));
+        assert!(!brings(tree, "openssl"));
+    }
+}
