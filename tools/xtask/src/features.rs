@@ -25,7 +25,8 @@ pub(crate) fn scope(packages: &[Package]) -> Vec<String> {
     ]
 }
 
-/// No feature, each feature alone, each pair; all of them together are checked elsewhere.
+/// No feature, each feature alone, each pair of which neither brings the other; all of them together
+/// are checked elsewhere.
 pub(crate) fn sets(library: &Package) -> Vec<String> {
     let features: Vec<&str> = built(library).collect();
     let mut sets = vec![String::new()];
@@ -34,10 +35,20 @@ pub(crate) fn sets(library: &Package) -> Vec<String> {
         sets.extend(
             features[index + 1..]
                 .iter()
+                .filter(|second| !brings_feature(library, first, second))
+                .filter(|second| !brings_feature(library, second, first))
                 .map(|second| format!("{first},{second}")),
         );
     }
     sets
+}
+
+/// Whether one feature turns another on, itself or by way of a third.
+fn brings_feature(library: &Package, feature: &str, other: &str) -> bool {
+    let brought = library.features.get(feature).into_iter().flatten();
+    brought
+        .into_iter()
+        .any(|it| it == other || brings_feature(library, it, other))
 }
 
 /// Checks that each feature that is not built brings its library's source.
@@ -117,6 +128,19 @@ mod tests {
         ];
         assert_eq!(sets(&package("tidings", &names)), expected);
         assert_eq!(sets(&package("tidings", &["default"])), [""]);
+
+        let mut chain = package("tidings", &["kafka", "kafka-ssl", "testing"]);
+        let brings = vec!["kafka".to_owned(), "tidings-kafka/ssl".to_owned()];
+        chain.features.insert("kafka-ssl".to_owned(), brings);
+        let expected = [
+            "",
+            "kafka",
+            "kafka-ssl",
+            "testing",
+            "kafka,testing",
+            "kafka-ssl,testing",
+        ];
+        assert_eq!(sets(&chain), expected);
     }
 
     #[test]
