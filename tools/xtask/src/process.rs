@@ -19,6 +19,8 @@ const KEPT_LINES: usize = 2_000;
 pub(crate) enum Show {
     /// Line by line, as it comes.
     Live,
+    /// All at once when it has ended, by the caller, from [`Finished::tail`].
+    AtEnd,
     /// Only when the caller asks, from [`Finished::tail`].
     Later,
 }
@@ -56,7 +58,7 @@ pub(crate) fn run(
         each(text);
         match show {
             Show::Live => println!("{text}"),
-            Show::Later => {
+            Show::AtEnd | Show::Later => {
                 if tail.len() == KEPT_LINES {
                     tail.pop_front();
                 }

@@ -8,10 +8,11 @@
 use std::{
     num::NonZeroU32,
     process::{Command, ExitCode},
+    thread,
     time::Instant,
 };
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use crate::{
     brokers::{self, Provided},
@@ -138,11 +139,25 @@ struct Runner<'a> {
 
 impl Runner<'_> {
     /// Runs everything and shows it; a failure does not keep the rest from running.
+    ///
+    /// Tests that run the compiler do so beside the others, of which those on a broker mostly wait.
     fn once(&self, units: &[Unit]) -> Result<Report> {
         let mut report = Report::default();
-        for unit in units {
-            report.add(self.unit(unit, Show::Live)?, "");
-        }
+        let (compiling, others): (Vec<_>, Vec<_>) = units.iter().partition(|unit| unit.is_ui());
+        thread::scope(|scope| {
+            let compiling = compiling
+                .into_iter()
+                .map(|unit| scope.spawn(|| self.unit(unit, Show::AtEnd)))
+                .collect::<Vec<_>>();
+            for unit in others {
+                report.add(self.unit(unit, Show::Live)?, "");
+            }
+            for unit in compiling {
+                let outcome = unit.join().map_err(|_| anyhow!("a thread panicked"))?;
+                report.add(outcome?, "");
+            }
+            anyhow::Ok(())
+        })?;
         report.add(self.doc_tests(Show::Live)?, "");
         Ok(report)
     }
@@ -240,8 +255,8 @@ impl Runner<'_> {
             &line,
             &finished.status.to_string(),
         );
-        if outcome.failure.is_some() && show == Show::Later {
-            println!("--- {label}");
+        if show == Show::AtEnd || outcome.failure.is_some() && show == Show::Later {
+            println!("\n--- {label}");
             for text in &finished.tail {
                 println!("{text}");
             }
