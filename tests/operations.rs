@@ -88,6 +88,11 @@ fn every_default_of_kafka_is_the_one_of_the_code() {
             "group_protocol",
             format!("{:?}", kafka.group_protocol).to_lowercase(),
         ),
+        ("unsafe_acks_one", on_or_off(kafka.unsafe_acks_one)),
+        (
+            "unsafe_not_idempotent",
+            on_or_off(kafka.unsafe_not_idempotent),
+        ),
     ]);
     assert_eq!(documented, actual);
 }
@@ -238,10 +243,7 @@ fn of_the_memory() -> BTreeMap<String, String> {
         ("memory headers", size(memory.max_headers)),
         ("spill", count(&memory.spill.to_string())),
         ("dead-letter bound", count(&memory.dead_letters.to_string())),
-        (
-            "forced encoding",
-            if memory.encoded { "on" } else { "off" }.to_owned(),
-        ),
+        ("forced encoding", on_or_off(memory.encoded)),
     ])
 }
 
@@ -391,6 +393,10 @@ fn field<'a>(debug: &'a str, name: &str) -> &'a str {
         .split_once(&format!(" {name}: "))
         .unwrap_or_else(|| panic!("no field {name} in {debug}"));
     rest.split([',', ' ']).next().unwrap_or(rest)
+}
+
+fn on_or_off(value: bool) -> String {
+    if value { "on" } else { "off" }.to_owned()
 }
 
 fn count(number: &str) -> String {

@@ -114,7 +114,8 @@ impl Bus {
     ///   `fetched_kib`, `max_payload`, `topic_refresh`, `static_member` and `group_protocol`
     ///   (`classic`, `consumer`); with feature `kafka-ssl` also `tls=true`,
     ///   `ca_file`, `sasl` (`plain`, `scram-sha-256`, `scram-sha-512`), `user`, and `password_env`,
-    ///   the name of an environment variable: a URL holds no secret.
+    ///   the name of an environment variable: a URL holds no secret. Client properties and what is
+    ///   `unsafe_` come from code only.
     ///
     /// Each key is the setting of the same name of the transport's own type.
     ///
@@ -187,7 +188,8 @@ fn kafka(rest: &str) -> Result<Kafka, Vec<String>> {
     let (servers, path) = place.split_once('/').unwrap_or((place, ""));
     let (secure, query) = security::part(query);
     let mut config = KafkaConfig::default();
-    let mut problems = read(&mut config, &query, KAFKA, &security::KEYS);
+    let (mut problems, query) = from_code(&query);
+    problems.extend(read(&mut config, &query, KAFKA, &security::KEYS));
     if !path.is_empty() {
         problems.push(format!(
             "a kafka:// URL ends with its servers, {path:?} follows: topics come from event types"
@@ -208,6 +210,31 @@ fn kafka(rest: &str) -> Result<Kafka, Vec<String>> {
             Err(problems)
         }
     }
+}
+
+/// Parts off what only code may set, with an error for each: who may write a URL should not be able to
+/// give up what the program relies on. What is left is a query.
+#[cfg(feature = "kafka")]
+fn from_code(query: &str) -> (Vec<String>, String) {
+    // Names of client properties without a dot.
+    const PROPERTIES: [&str; 4] = ["acks", "debug", "partitioner", "retries"];
+    let (mut problems, mut others) = (Vec::new(), Vec::new());
+    for pair in query.split('&') {
+        let name = pair.split('=').next().unwrap_or_default();
+        if name.starts_with("unsafe_") || name.starts_with("danger_") {
+            problems.push(format!(
+                "a kafka:// URL cannot say {name:?}: it comes from code only, as a method of `Kafka`"
+            ));
+        } else if name.contains('.') || PROPERTIES.contains(&name) {
+            problems.push(format!(
+                "a kafka:// URL cannot set the client property {name:?}: it comes from code only, by \
+                 `Kafka::property`"
+            ));
+        } else {
+            others.push(pair);
+        }
+    }
+    (problems, others.join("&"))
 }
 
 /// The keys of a `kafka://` URL that say who is let in, and by whom.

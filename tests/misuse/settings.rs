@@ -277,6 +277,24 @@ async fn row_18_the_security_of_a_kafka_url_is_all_there_or_named() {
     assert!(text.contains("without encryption"), "row 23: {text}");
 }
 
+#[cfg(feature = "kafka")]
+#[tokio::test]
+async fn row_91_a_url_sets_no_client_property_and_gives_up_no_promise() {
+    let query = "acks=1&enable.auto.commit=true&unsafe_acks_one=true&partitions=3";
+    let error = Bus::connect("shop", &format!("kafka://localhost:9092/?{query}"))
+        .await
+        .unwrap_err();
+    let problems = error.problems();
+    assert_eq!(problems.len(), 3, "{problems:?}");
+    for (problem, name) in problems
+        .iter()
+        .zip(["acks", "enable.auto.commit", "unsafe_acks_one"])
+    {
+        let said = format!("{name:?}: it comes from code only");
+        assert!(problem.contains(&said), "{problem}");
+    }
+}
+
 #[cfg(not(feature = "kafka"))]
 #[tokio::test]
 async fn row_12_a_kafka_url_without_the_feature_names_it() {

@@ -3,6 +3,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use tidings_transport::TransportError;
 
+use crate::properties::Properties;
 use crate::security::Security;
 use crate::{Kafka, error};
 
@@ -67,6 +68,13 @@ pub struct KafkaConfig {
     pub static_member: Option<String>,
     /// How members agree on their partitions. Default: classic.
     pub group_protocol: GroupProtocol,
+    /// Whether Ok means no more than that the leader has it. Default: no. See
+    /// [`Kafka::unsafe_acks_one`].
+    pub unsafe_acks_one: bool,
+    /// Whether a retry may write a second copy. Default: no. See [`Kafka::unsafe_not_idempotent`].
+    pub unsafe_not_idempotent: bool,
+    // What has no setting here: by `Kafka::property` only.
+    pub(crate) properties: Properties,
 }
 
 /// How the members of a group agree on their partitions. All members of a group must use the same.
@@ -144,6 +152,9 @@ impl Default for KafkaConfig {
             topic_refresh: Duration::from_secs(10),
             static_member: None,
             group_protocol: GroupProtocol::Classic,
+            unsafe_acks_one: false,
+            unsafe_not_idempotent: false,
+            properties: Properties::default(),
         }
     }
 }
@@ -156,7 +167,7 @@ impl KafkaConfig {
     /// `Config`, naming every setting that is out of its range.
     pub fn check(&self) -> Result<(), TransportError> {
         let millis = Duration::from_millis(1);
-        let wrong: Vec<&str> = [
+        let ranges = [
             (
                 self.connect_timeout < millis,
                 "connect_timeout is 0: use at least 1 ms",
@@ -212,10 +223,13 @@ impl KafkaConfig {
                 self.static_member.as_deref() == Some(""),
                 "static_member is empty: name this replica, or leave it out",
             ),
-        ]
-        .into_iter()
-        .filter_map(|(wrong, text)| wrong.then_some(text))
-        .collect();
+        ];
+        let mut wrong = self.properties.problems();
+        for (is_wrong, text) in ranges {
+            if is_wrong {
+                wrong.push(text.to_owned());
+            }
+        }
         if wrong.is_empty() {
             Ok(())
         } else {
@@ -231,8 +245,15 @@ impl KafkaConfig {
         self.max_payload + OVERHEAD
     }
 
-    /// What every client is made with.
+    /// A client that only asks questions.
     pub(crate) fn client(&self, cluster: &Cluster) -> ClientConfig {
+        let mut client = self.base(cluster);
+        self.properties.apply(&mut client);
+        client
+    }
+
+    /// What every client is made with.
+    fn base(&self, cluster: &Cluster) -> ClientConfig {
         let mut client = ClientConfig::new();
         cluster.security.apply(&mut client);
         client
@@ -246,10 +267,13 @@ impl KafkaConfig {
 
     /// A producer: idempotent, confirmed by all in-sync replicas, partitioned as Java does (O7).
     pub(crate) fn producer(&self, cluster: &Cluster) -> ClientConfig {
-        let mut client = self.client(cluster);
+        let mut client = self.base(cluster);
+        let acks = if self.unsafe_acks_one { "1" } else { "all" };
+        // librdkafka has no idempotence without all acks.
+        let idempotent = !(self.unsafe_acks_one || self.unsafe_not_idempotent);
         client
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
+            .set("enable.idempotence", idempotent.to_string())
+            .set("acks", acks)
             .set("partitioner", "murmur2_random")
             .set("compression.type", self.compression.as_str())
             .set("linger.ms", millis(self.linger))
@@ -264,13 +288,18 @@ impl KafkaConfig {
                 self.buffered_messages.to_string(),
             )
             .set("queue.buffering.max.kbytes", self.buffered_kib.to_string());
+        if !idempotent {
+            // A retry would be overtaken by what is on its way behind it (P5).
+            client.set("max.in.flight.requests.per.connection", "1");
+        }
+        self.properties.apply(&mut client);
         client
     }
 
     /// A member of a group: nothing is stored or committed but by us (traps 3 and 13), and where no
     /// offset is known we decide, not `auto.offset.reset` (D7).
     pub(crate) fn consumer(&self, cluster: &Cluster, group: &str) -> ClientConfig {
-        let mut client = self.client(cluster);
+        let mut client = self.base(cluster);
         client
             .set("group.id", group)
             .set("enable.auto.commit", "false")
@@ -298,6 +327,7 @@ impl KafkaConfig {
         if let Some(name) = &self.static_member {
             client.set("group.instance.id", name);
         }
+        self.properties.apply(&mut client);
         client
     }
 }

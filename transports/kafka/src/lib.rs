@@ -23,7 +23,9 @@
 //!
 //! Idempotence, `acks`, the partitioner, auto-commit and auto-store off, `auto.offset.reset=error`,
 //! `read_committed`, CRC checks and cooperative-sticky assignment are what the guarantees rest on.
-//! They cannot be set; all others are in [`KafkaConfig`].
+//! The first two can be given up, by [`Kafka::unsafe_acks_one`] and [`Kafka::unsafe_not_idempotent`];
+//! the others cannot be set. What is yours is in [`KafkaConfig`], and what librdkafka has beside that
+//! goes through [`Kafka::property`].
 //!
 //! # Leaving
 //!
@@ -64,6 +66,7 @@ mod error;
 mod headers;
 mod poll;
 mod positions;
+mod properties;
 mod publish;
 mod rebalance;
 mod replay;

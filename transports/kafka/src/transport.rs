@@ -129,12 +129,27 @@ impl Kafka {
         if self.closed.load(Ordering::Acquire) {
             return Err(error::closed());
         }
-        let wrong = self
-            .wrong
-            .get_or_init(|| self.check().err().map(|error| error.to_string()));
+        let wrong = self.wrong.get_or_init(|| {
+            self.warn_if_unsafe();
+            self.check().err().map(|error| error.to_string())
+        });
         wrong
             .clone()
             .map_or(Ok(()), |text| Err(error::config(text)))
+    }
+
+    /// Says once what of the contract was given up.
+    fn warn_if_unsafe(&self) {
+        if self.config.unsafe_acks_one {
+            tracing::warn!(
+                "unsafe_acks_one: an event that is Ok is lost with its partition's leader"
+            );
+        }
+        if self.config.unsafe_acks_one || self.config.unsafe_not_idempotent {
+            tracing::warn!(
+                "the Kafka producer is not idempotent: a retry may write an event twice"
+            );
+        }
     }
 
     fn admin(&self) -> Result<Arc<Admin>, TransportError> {

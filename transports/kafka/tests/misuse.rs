@@ -53,6 +53,74 @@ fn row_15_settings_out_of_range_are_listed() {
     }
 }
 
+/// Traps 3 and 13: what the offsets of a group rest on is not for sale.
+#[test]
+fn row_16_what_breaks_the_contract_is_refused_with_what_there_is_instead() {
+    for (name, value, instead) in [
+        ("acks", "1", "`unsafe_acks_one()`"),
+        ("request.required.acks", "0", "`unsafe_acks_one()`"),
+        ("enable.idempotence", "false", "`unsafe_not_idempotent()`"),
+        ("enable.auto.commit", "true", "`commit_interval`"),
+        ("enable.auto.offset.store", "true", "`at_most_once()`"),
+        ("auto.commit.enable", "true", "`at_most_once()`"),
+        ("auto.offset.reset", "latest", "`start_at`"),
+        ("partitioner", "random", "Java"),
+        ("isolation.level", "read_uncommitted", "never published"),
+        ("check.crcs", "false", "broken record"),
+        ("partition.assignment.strategy", "range", "`group_protocol`"),
+        ("group.id", "other", "on the bus"),
+        ("allow.auto.create.topics", "true", "`Declare`"),
+        ("sasl.password", "canary", "use `sasl`"),
+    ] {
+        let error = Kafka::new(NOBODY)
+            .property(name, value)
+            .check()
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        let text = error.to_string();
+        assert!(
+            text.contains(&format!("client property {name} is not yours"))
+                && text.contains(instead),
+            "{text}"
+        );
+        assert!(!text.contains("canary"), "{text}");
+    }
+}
+
+#[test]
+fn row_16_properties_that_are_none_are_named_all_at_once() {
+    let wrong = Kafka::new(NOBODY)
+        .property("client.rack", "eu-west-1a")
+        .property("fetch.min.byte", "1")
+        .property("fetch.wait.max.ms", "soon")
+        .partitions(0);
+    let text = wrong.check().unwrap_err().to_string();
+    for part in ["fetch.min.byte", "fetch.wait.max.ms", "partitions is 0"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(!text.contains("client.rack"), "{text}");
+}
+
+#[tokio::test]
+async fn row_16_a_property_that_is_refused_is_refused_by_the_first_use() {
+    let kafka = nobody().property("enable.auto.commit", "true");
+    let error = kafka.declare(&only("orders")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    let publish = kafka.publish(message("orders", None), Origin::default());
+    let reason = publish.await.unwrap_err().into_reason().to_string();
+    assert!(reason.contains("enable.auto.commit"), "{reason}");
+}
+
+#[test]
+fn row_75_values_of_properties_are_not_shown() {
+    let kafka = Kafka::new(NOBODY).property("sasl.oauthbearer.client.secret", "canary");
+    let shown = format!("{kafka:?}");
+    assert!(
+        shown.contains("sasl.oauthbearer.client.secret") && !shown.contains("canary"),
+        "{shown}"
+    );
+}
+
 #[test]
 fn row_18_servers_that_are_none_are_named() {
     for (servers, shown) in [
@@ -67,6 +135,7 @@ fn row_18_servers_that_are_none_are_named() {
     Kafka::new("a:9092, b:9092,[::1]:9092").check().unwrap();
 }
 
+/// Trap 17: librdkafka would go on trying and say nothing.
 #[tokio::test]
 async fn row_19_an_absent_broker_is_an_error_with_address_and_cause() {
     let kafka = nobody();

@@ -164,6 +164,23 @@ async fn an_error_that_passes_is_retried_without_a_copy() {
     assert_eq!(offset(publish(&kafka, "passing", "k").await.unwrap()), 2);
 }
 
+/// What gives up idempotence publishes all the same, in order.
+#[tokio::test]
+async fn row_16_what_is_given_up_by_name_works() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("unsafe", 1, 1).unwrap();
+    let open = || Kafka::new(cluster.bootstrap_servers());
+    for kafka in [open().unsafe_acks_one(), open().unsafe_not_idempotent()] {
+        let publishes = (0..100).map(|_| publish(&kafka, "unsafe", "k"));
+        let offsets: Vec<i64> = join_all(publishes)
+            .await
+            .into_iter()
+            .map(|published| published.unwrap().position.unwrap().offset)
+            .collect();
+        assert!(offsets.is_sorted(), "{offsets:?}");
+    }
+}
+
 /// A producer that cannot go on is made anew: its publishes are Unknown, later ones are not.
 #[tokio::test]
 async fn a_fatal_error_rebuilds_the_producer() {
