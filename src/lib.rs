@@ -89,6 +89,16 @@ mod event;
 mod handler;
 mod pipeline;
 mod recorder;
+// Modules, not re-exports of crates: of these the compiler names the feature that is off.
+#[cfg(feature = "kafka")]
+pub mod kafka {
+    //! Apache Kafka: the crate `tidings-kafka`.
+
+    pub use tidings_kafka::{
+        Compression, GroupProtocol, Kafka, KafkaBrowser, KafkaConfig, KafkaConsumer, NeedsSsl,
+        Sasl, Tls,
+    };
+}
 #[cfg(feature = "testing")]
 pub mod testing;
 mod text;
@@ -121,8 +131,6 @@ pub use pipeline::{
 };
 #[cfg(feature = "derive")]
 pub use tidings_derive::Event;
-#[cfg(feature = "kafka")]
-pub use tidings_kafka as kafka;
 pub use tidings_memory as memory;
 pub use tidings_transport as transport;
 pub use tidings_transport::{

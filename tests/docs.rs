@@ -28,6 +28,10 @@ fn every_test_that_the_contract_table_names_exists() {
     assert!(named.len() >= 50, "{} tests are named", named.len());
     for (file, test) in named {
         let source = read(&format!("{file}.rs"));
+        // A trial of a test without a harness, by its name.
+        if source.contains(&format!("\"{test}\"")) {
+            continue;
+        }
         let (_, before) = source
             .split_once(&format!("fn {test}("))
             .map(|(before, after)| (after, before))

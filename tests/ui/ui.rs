@@ -81,6 +81,12 @@ fn row_09_handlers() {
     rows_of("handler", "row_09_");
 }
 
+/// This package has the library without its feature `kafka`.
+#[test]
+fn row_12_a_transport_without_its_feature() {
+    rows_of("transport", "row_12_");
+}
+
 #[test]
 fn row_72_a_delivery_is_settled_once_by_type() {
     rows_of("handler", "row_72_");

@@ -8,7 +8,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::admin::AdminClient;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::producer::Producer;
 use tidings_transport::{ErrorKind, Lag, Name, Topics, TransportError};
 use tokio::sync::oneshot;
@@ -81,6 +81,35 @@ impl Admin {
                 )
             })
             .collect())
+    }
+
+    /// What is said of topics that are not among those the user may see. Blocks.
+    pub(crate) fn absent(&self, topics: &[Name], fix: &str) -> TransportError {
+        self.kept_back(topics).unwrap_or_else(|| {
+            TransportError::new(
+                ErrorKind::Missing,
+                format!("topics {topics:?} do not exist: {fix}"),
+            )
+        })
+    }
+
+    /// Topics that exist and that the user may not see: a list of all leaves them out, so each is
+    /// asked for by its name. Blocks.
+    pub(crate) fn kept_back(&self, topics: &[Name]) -> Option<TransportError> {
+        // Asking makes none: this client has auto-create off.
+        let client = self.browser().ok()?;
+        let until = Instant::now() + self.config.connect_timeout;
+        let is_kept_back = |topic: &&Name| {
+            let left = until.saturating_duration_since(Instant::now());
+            let answer = client.fetch_metadata(Some(topic.as_str()), left);
+            answer.is_ok_and(|found| {
+                let mut errors = found.topics().iter().filter_map(|topic| topic.error());
+                errors.any(|error| error::kind(error.into()) == ErrorKind::Forbidden)
+            })
+        };
+        let kept: Vec<&Name> = topics.iter().filter(is_kept_back).collect();
+        let doing = format!("looking for topics {kept:?}");
+        (!kept.is_empty()).then(|| error::answer(&doing, Code::TopicAuthorizationFailed))
     }
 
     /// Why the question for the topics had no answer. Blocks.

@@ -14,6 +14,9 @@ pub(crate) const OVERHEAD: usize = 64 * 1024;
 /// How often a member tells its group that it lives, at the least.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
+/// How long a topic may take until every broker knows it, at most.
+const PROPAGATION: Duration = Duration::from_secs(30);
+
 /// The settings of a [`Kafka`], with their units and defaults.
 ///
 /// ```
@@ -281,6 +284,11 @@ impl KafkaConfig {
             .set(
                 "message.timeout.ms",
                 millis(self.publish_deadline + Duration::from_secs(1)),
+            )
+            // Below it, so that a topic that is missing is told apart from a broker that is slow.
+            .set(
+                "topic.metadata.propagation.max.ms",
+                millis((self.publish_deadline / 2).min(PROPAGATION)),
             )
             .set("message.max.bytes", self.message_bytes().to_string())
             .set(

@@ -33,10 +33,10 @@ impl Admin {
             .collect();
         if topology.declare == Declare::Verify {
             if !missing.is_empty() {
-                return Err(TransportError::new(
-                    ErrorKind::Missing,
-                    format!("topics {missing:?} do not exist: create them, or let `declare` do it",),
-                ));
+                let missing: Vec<Name> = missing.into_iter().map(Name::from).collect();
+                let fix = "create them, or let `declare` do it";
+                let asked = self.ask(move |admin| Err(admin.absent(&missing, fix)));
+                return asked.await;
             }
             return self.verify(&wanted).await;
         }
@@ -95,15 +95,21 @@ impl Admin {
                 self.status
                     .no_answer("creating topics", &self.cluster.servers, error, None)
             })?;
+        let mut existed = Vec::new();
         for answer in answers {
             match answer {
-                // Somebody else was quicker.
-                Ok(_) | Err((_, Code::TopicAlreadyExists)) => {}
+                Ok(_) => {}
+                // Somebody else was quicker, or the user may not see it.
+                Err((name, Code::TopicAlreadyExists)) => existed.push(Name::from(name)),
                 Err((name, Code::InvalidTopic)) => return Err(refused_name(&name, found)),
                 Err((name, code)) => {
                     return Err(error::answer(&format!("creating topic {name:?}"), code));
                 }
             }
+        }
+        if !existed.is_empty() {
+            self.ask(move |admin| admin.kept_back(&existed).map_or(Ok(()), Err))
+                .await?;
         }
         self.await_leaders(missing).await
     }

@@ -20,7 +20,8 @@ pub(crate) fn timeout(text: impl Into<String>) -> TransportError {
 
 /// An error of the client library, met while doing something.
 pub(crate) fn transport(doing: &str, error: KafkaError) -> TransportError {
-    let kind = error.rdkafka_error_code().map_or(ErrorKind::Other, kind);
+    let code = error.rdkafka_error_code();
+    let kind = code.map_or(ErrorKind::Other, kind);
     let text = match kind {
         ErrorKind::Forbidden => format!("{doing}: not allowed; give the user the right to"),
         ErrorKind::Auth => format!("{doing}: the credentials were refused"),
@@ -101,14 +102,23 @@ pub(crate) fn kind(code: Code) -> ErrorKind {
 }
 
 /// A publish that librdkafka refused to take: nothing was sent.
-pub(crate) fn not_taken(error: KafkaError) -> PublishError {
+pub(crate) fn not_taken(topic: &str, error: KafkaError) -> PublishError {
     let code = error.rdkafka_error_code();
     match code {
+        Some(code) if kind(code) == ErrorKind::Missing => {
+            PublishError::not_published(missing(topic, code))
+        }
         Some(Code::MessageSizeTooLarge) => PublishError::not_published(Reason::Invalid(
             "key, headers and body together are over the producer's `message.max.bytes`".into(),
         )),
         _ => PublishError::not_published(transport("Kafka's client refused the event", error)),
     }
+}
+
+/// A topic that no broker knows, or one that has fewer partitions than it had.
+fn missing(topic: &str, code: Code) -> TransportError {
+    let doing = format!("publishing to topic {topic:?}: it does not exist: declare or create it");
+    answer(&doing, code)
 }
 
 /// A delivery report that is not Ok (P1): Unknown, unless it proves that nothing was written.
@@ -117,6 +127,7 @@ pub(crate) fn not_delivered(topic: &str, code: Code) -> PublishError {
         Code::PurgeQueue => return PublishError::not_published(Reason::Closed),
         Code::PurgeInflight => Reason::Closed,
         Code::MessageTimedOut => Reason::Timeout,
+        _ if kind(code) == ErrorKind::Missing => Reason::Transport(missing(topic, code)),
         _ => Reason::Transport(answer(&format!("publishing to topic {topic:?}"), code)),
     };
     // What a broker answers when it has checked a request and written nothing.

@@ -240,12 +240,13 @@ mod tests {
     use super::*;
 
     /// Set by us, and good for others too.
-    const FREE: [&str; 5] = [
+    const FREE: [&str; 6] = [
         "client.id",
         "fetch.queue.backoff.ms",
         "heartbeat.interval.ms",
         "reconnect.backoff.max.ms",
         "socket.connection.setup.timeout.ms",
+        "topic.metadata.propagation.max.ms",
     ];
 
     fn clients(config: &KafkaConfig) -> [ClientConfig; 2] {

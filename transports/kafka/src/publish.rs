@@ -233,10 +233,10 @@ impl Line {
                     *client = self.start().map_err(PublishError::not_published)?;
                     match offer(client, &mut record, report) {
                         Ok(()) => return Ok(None),
-                        Err((error, _)) => return Err(error::not_taken(error)),
+                        Err((error, _)) => return Err(error::not_taken(&record.topic, error)),
                     }
                 }
-                Err((error, _)) => return Err(error::not_taken(error)),
+                Err((error, _)) => return Err(error::not_taken(&record.topic, error)),
             },
             false => report,
         };

@@ -276,10 +276,10 @@ impl Transport for Kafka {
             missing.retain(|name| !found.contains_key(name.as_str()));
         }
         if !missing.is_empty() {
-            return Err(TransportError::new(
-                ErrorKind::Missing,
-                format!("topics {missing:?} do not exist: declare them first"),
-            ));
+            let missing: Vec<Name> = missing.into_iter().cloned().collect();
+            let admin = self.admin()?;
+            let asked = admin.ask(move |admin| Err(admin.absent(&missing, "declare them first")));
+            return asked.await;
         }
         let mut client = self.config.consumer(&self.cluster, &subscribe.group);
         if !subscribe.topics.patterns.is_empty() {

@@ -8,13 +8,15 @@ use std::time::{Duration, SystemTime};
 
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tidings_conformance::{Broker, Trials};
 use tidings_kafka::{GroupProtocol, Kafka, KafkaConsumer};
 use tidings_transport::{
-    Batch, Consumer, Declare, ErrorKind, GroupTopology, Mode, Name, Origin, Signal, Start,
-    Subscribe, Topics, Topology, Transport, TransportError,
+    Batch, Carried, Consumer, Declare, Envelope, ErrorKind, GroupTopology, Mode, Name, Origin,
+    Signal, Start, Subscribe, Timestamp, Topics, Topology, Transport, TransportError,
 };
 
 use kit::{message, only};
@@ -33,6 +35,11 @@ fn main() -> ExitCode {
             replay_of_what_is_gone,
         )
         .trial("the_broker_can_assign_partitions", broker_assigns)
+        .trial(
+            "row_39_an_event_of_tomorrow_is_taken_and_keeps_its_time",
+            tomorrow,
+        )
+        .trial("row_44_an_event_without_a_topic_was_not_published", nowhere)
         .trial("row_28_a_second_static_member_fences_the_first", fenced)
         .trial("a_static_member_comes_back_to_its_partitions", comes_back)
         .main()
@@ -300,4 +307,58 @@ async fn too_small(url: String) {
         text.contains("max.message.bytes=66536") && text.contains(&topic),
         "{text}"
     );
+}
+
+/// Kafka 4 refuses records that are more than an hour ahead: the event's time is in a header, the
+/// record has its own.
+async fn tomorrow(url: String) {
+    let (topic, group) = (unique("tomorrow"), unique("readers"));
+    let kafka = kafka(&url);
+    kafka.declare(&topology(&topic, &group)).await.unwrap();
+    let day = 24 * 3_600 * 1_000_000;
+    let now = Timestamp::now().as_micros();
+    let time = Timestamp::from_micros(now + day);
+    let mut envelope = Envelope::new("ord-1".into(), topic.as_str().into(), 1, "/tests".into());
+    envelope.attributes_mut().time = Some(time);
+    let mut ahead = message(&topic, None);
+    ahead.envelope = Carried::Local(envelope);
+    kafka.publish(ahead, Origin::default()).await.unwrap();
+
+    let reader: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", url.trim_start_matches("kafka://"))
+        .set("group.id", &group)
+        .create()
+        .unwrap();
+    let mut start = TopicPartitionList::new();
+    start
+        .add_partition_offset(&topic, 0, Offset::Beginning)
+        .unwrap();
+    reader.assign(&start).unwrap();
+    let record = loop {
+        if let Some(record) = reader.poll(Duration::from_millis(50)) {
+            break record.unwrap().detach();
+        }
+    };
+    let stamped = record.timestamp().to_millis().unwrap() * 1_000;
+    assert!((stamped - now).abs() < day / 24, "within the hour");
+    let mut headers = record.headers().unwrap().iter();
+    let header = headers.find(|header| header.key == "ce_time").unwrap();
+    let shown = String::from_utf8_lossy(header.value.unwrap());
+    assert_eq!(shown, time.to_string());
+}
+
+/// On Kafka an event is unroutable where its topic is not there.
+async fn nowhere(url: String) {
+    let topic = unique("nowhere");
+    let kafka = kafka(&url).publish_deadline(Duration::from_secs(10));
+    for _ in 0..2 {
+        let publish = kafka.publish(message(&topic, None), Origin::default());
+        let error = publish.await.unwrap_err();
+        assert!(!error.is_unknown(), "{error:?}");
+        let text = error.reason().to_string();
+        assert!(
+            text.contains(&topic) && text.contains("does not exist: declare"),
+            "{text}"
+        );
+    }
 }

@@ -86,7 +86,7 @@ async fn a_publish_that_is_dropped_in_the_line_was_not_published() {
 
 /// Contract P1: no answer in time is Unknown, as the broker may have written it.
 #[tokio::test]
-async fn no_answer_in_time_is_unknown() {
+async fn row_45_no_answer_in_time_is_unknown() {
     let (cluster, kafka) = cluster();
     cluster.create_topic("slow", 1, 1).unwrap();
     let kafka = kafka.publish_deadline(Duration::from_secs(2));
@@ -101,7 +101,7 @@ async fn no_answer_in_time_is_unknown() {
 
 /// Contract P1: what found no room in time was never sent.
 #[tokio::test]
-async fn no_room_in_time_is_not_published() {
+async fn row_45_no_room_in_time_is_not_published() {
     let (cluster, kafka) = cluster();
     cluster.create_topic("narrow", 1, 1).unwrap();
     let mut config = kafka.config().clone();

@@ -2,15 +2,21 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod kit;
+#[path = "kit/raw.rs"]
+mod raw;
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tidings_conformance::{Broker, Trials};
 use tidings_kafka::{Kafka, Sasl, Tls};
-use tidings_transport::{ErrorKind, Origin, Transport, TransportError};
+use tidings_transport::{
+    Batch, Consumer, Declare, ErrorKind, Mode, Name, Origin, Reason, Start, Subscribe, Topics,
+    Transport, TransportError,
+};
 
 use kit::{message, only};
+use raw::{Resource, deny};
 
 fn main() -> ExitCode {
     Trials::new(Broker::named_by("TIDINGS_TEST_KAFKA_SASL_SSL"))
@@ -19,6 +25,14 @@ fn main() -> ExitCode {
         .trial("row_22_an_unknown_authority_is_named", unknown_authority)
         .trial("row_22_a_wrong_host_name_is_named", wrong_host)
         .trial("row_22_the_wrong_kind_of_port_is_an_error", wrong_port)
+        .trial(
+            "row_26_a_topic_that_is_kept_back_is_forbidden_by_name",
+            forbidden_topic,
+        )
+        .trial(
+            "row_26_a_group_that_is_kept_back_is_forbidden_by_name",
+            forbidden_group,
+        )
         .main()
 }
 
@@ -100,4 +114,91 @@ async fn wrong_port(servers: String) {
         assert_eq!(error.kind(), ErrorKind::Auth, "{error}");
         assert!(error.to_string().contains("plain text"), "{error}");
     }
+}
+
+/// The listener in plain text, whose users may do anything.
+fn plain() -> String {
+    let url = std::env::var("TIDINGS_TEST_KAFKA").expect("set beside the other listener");
+    url.trim_start_matches("kafka://").to_owned()
+}
+
+fn unique(what: &str) -> String {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    format!("{what}-{}-{}", since.as_micros(), std::process::id())
+}
+
+fn subscribe(topic: &str, group: &str) -> Subscribe {
+    Subscribe {
+        group: Name::from(group),
+        topics: Topics::exact([topic.to_owned()]),
+        start: Start::Earliest,
+        mode: Mode::AtLeastOnce,
+        window: 1,
+        ordered: true,
+    }
+}
+
+fn is_forbidden(error: &TransportError, resource: &str) {
+    assert_eq!(error.kind(), ErrorKind::Forbidden, "{error}");
+    assert!(!error.is_retryable());
+    let text = error.to_string();
+    assert!(
+        text.contains(resource) && text.contains("give the user the right"),
+        "{text}"
+    );
+}
+
+async fn forbidden_topic(servers: String) {
+    let (topic, group) = (unique("kept-back"), unique("readers"));
+    kafka(&plain()).declare(&only(&topic)).await.unwrap();
+    let alice = || kafka(&servers).tls(trusting()).sasl(alice());
+    let mut verify = only(&topic);
+    verify.declare = Declare::Verify;
+    alice().declare(&verify).await.unwrap();
+    // Knows the topic from before.
+    let member = alice();
+
+    deny(&plain(), "alice", Resource::Topic(&topic));
+    // The broker follows its own log of such rules, a moment later.
+    let error = loop {
+        match alice().declare(&verify).await {
+            Ok(()) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(error) => break error,
+        }
+    };
+    is_forbidden(&error, &topic);
+    // Mode create: it is there, so it is not made, and she may not see it.
+    let error = alice().declare(&only(&topic)).await.unwrap_err();
+    is_forbidden(&error, &topic);
+    let error = member
+        .subscribe(subscribe(&topic, &group))
+        .await
+        .unwrap_err();
+    is_forbidden(&error, &topic);
+    let alice = alice();
+    let publish = alice.publish(message(&topic, None), Origin::default());
+    let error = publish.await.unwrap_err();
+    assert!(!error.is_unknown(), "{error:?}");
+    match error.reason() {
+        Reason::Transport(error) => is_forbidden(error, &topic),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn forbidden_group(servers: String) {
+    let (topic, group) = (unique("open"), unique("kept-back"));
+    kafka(&plain()).declare(&only(&topic)).await.unwrap();
+    deny(&plain(), "alice", Resource::Group(&group));
+    let alice = kafka(&servers).tls(trusting()).sasl(alice());
+    let error = loop {
+        let mut member = alice.subscribe(subscribe(&topic, &group)).await.unwrap();
+        let mut batch = Batch::default();
+        // Joined before the broker knew the rule, nothing would ever come: then once more.
+        let heard = member.receive(1, &mut batch);
+        match tokio::time::timeout(Duration::from_secs(10), heard).await {
+            Ok(heard) => break heard.unwrap_err(),
+            Err(_) => drop(member),
+        }
+    };
+    is_forbidden(&error, &group);
 }
