@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use tidings::kafka::Kafka;
 use tidings::transport::ErrorKind;
 use tidings::{
-    Bus, Delivery, Event, Group, Reason, ReplayError, RetryPolicy, Start, Timestamp, permanent,
+    AnyEvent, Bus, Delivery, Event, Group, Reason, ReplayError, RetryPolicy, Start, Timestamp,
+    permanent,
 };
 use tidings_conformance::{Broker, Trials};
 use tokio::sync::Notify;
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
     Trials::new(Broker::named_by("TIDINGS_TEST_KAFKA"))
         .trial("a_replay_hands_over_the_same_and_moves_nobody", same)
         .trial("only_replayable_handlers_see_it", marked)
+        .trial("a_replay_reads_all_topics_of_a_pattern", patterns)
         .trial("a_handler_publishes_nothing_unless_allowed", mute)
         .trial("what_fails_replaces_its_dead_letter", fails)
         .trial("row_85_a_range_that_is_none_is_refused", ranges)
@@ -186,6 +188,47 @@ async fn marked(url: String) {
     bus.settled().await.unwrap();
     assert!(sorted(&mails).contains(&key));
     bus.shutdown().await.unwrap();
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, Event)]
+#[event(name = "replay.patterns.one", version = 1, key = key)]
+struct One {
+    key: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, Event)]
+#[event(name = "replay.patterns.two", version = 1, key = key)]
+struct Two {
+    key: String,
+}
+
+/// Both topics have the same partitions, and each comes to its own end.
+async fn patterns(url: String) {
+    let bus = bus(&url, "patterns").await;
+    let group = bus.group("audit");
+    let names = Log::<String>::default();
+    let heard = Arc::clone(&names);
+    group
+        .replayable()
+        .on_pattern("replay.patterns.*", move |event: AnyEvent| {
+            heard.lock().unwrap().push(event.name().to_owned());
+            async {}
+        });
+    let from = now();
+    for number in 0..30 {
+        let key = format!("k{number}");
+        bus.emit(One { key: key.clone() }).await.unwrap();
+        if number % 3 == 0 {
+            bus.emit(Two { key }).await.unwrap();
+        }
+    }
+    let stats = group.replay(from).await.unwrap().finished().await.unwrap();
+    assert_eq!(stats.completed, 40);
+    let ones = sorted(&names)
+        .iter()
+        .filter(|it| it.ends_with("one"))
+        .count();
+    assert_eq!(ones, 30);
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, Event)]

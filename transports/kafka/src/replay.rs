@@ -1,6 +1,7 @@
 //! Replays: what is there is read once more, with a cursor of its own (Y1). No group is joined, and
 //! nothing is committed.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tidings_transport::{ErrorKind, Lag, Name, Start, Subscribe, Timestamp, TransportError};
 
 use crate::admin::{Admin, partitions_of};
@@ -86,58 +87,42 @@ impl Admin {
     }
 }
 
+/// Topics read at once: each takes a client, with its threads and its prefetch.
+const AT_ONCE: usize = 8;
+
 /// Starts the thread of a replay.
 pub(crate) fn start(
     member: &Arc<Member>,
     orders: mpsc::Receiver<Leave>,
     ranges: Vec<Range>,
-    client: &rdkafka::ClientConfig,
+    client: &ClientConfig,
     status: &Arc<Status>,
 ) -> Result<(), TransportError> {
-    let mut readers: Vec<Reader> = Vec::new();
+    let mut waiting: BTreeMap<Name, Vec<Unread>> = BTreeMap::new();
     for range in ranges {
-        let Range {
-            topic,
-            partition: number,
-            begin,
-            end,
-        } = range;
         let (window, mode) = (member.subscribe.window, member.subscribe.mode);
-        let partition = Partition::new(topic.clone(), number, window, mode, &member.bell);
-        partition.begin_at(begin);
-        partition.ends_at(end);
+        let topic = range.topic.clone();
+        let partition = Partition::new(topic, range.partition, window, mode, &member.bell);
+        partition.begin_at(range.begin);
+        partition.ends_at(range.end);
         member.assign(Arc::clone(&partition));
-        if begin == end {
-            continue;
+        if range.begin < range.end {
+            waiting.entry(range.topic).or_default().push(Unread {
+                partition,
+                begin: range.begin,
+                end: range.end,
+            });
         }
-        let reader = match readers.iter_mut().find(|it| it.topic == topic) {
-            Some(reader) => reader,
-            None => {
-                let context = Asking(Arc::clone(status));
-                let consumer = BaseConsumer::from_config_and_context(client, context)
-                    .map_err(|error| error::transport("making a consumer of a replay", error))?;
-                readers.push(Reader {
-                    topic,
-                    consumer,
-                    unread: Vec::new(),
-                });
-                let Some(reader) = readers.last_mut() else {
-                    continue;
-                };
-                reader
-            }
-        };
-        reader.unread.push((partition, begin, end));
     }
-    for reader in &readers {
-        reader.begin()?;
-    }
-    let replay = Replay {
+    let mut replay = Replay {
         member: Arc::clone(member),
         orders,
-        readers,
+        client: client.clone(),
         status: Arc::clone(status),
+        waiting,
+        readers: Vec::new(),
     };
+    replay.open()?;
     let member = Arc::clone(member);
     let thread = std::thread::Builder::new()
         .name("tidings-kafka-replay".into())
@@ -169,8 +154,11 @@ pub(crate) fn lag(member: &Member) -> Vec<Lag> {
 struct Replay {
     member: Arc<Member>,
     orders: mpsc::Receiver<Leave>,
-    readers: Vec<Reader>,
+    client: ClientConfig,
     status: Arc<Status>,
+    // Topics that nobody reads yet.
+    waiting: BTreeMap<Name, Vec<Unread>>,
+    readers: Vec<Reader>,
 }
 
 /// One topic. A client of its own, because the word that a partition has come to its end names no
@@ -178,11 +166,36 @@ struct Replay {
 struct Reader {
     topic: Name,
     consumer: BaseConsumer<Asking>,
-    // Partitions that are not read to their end, which is behind the last offset.
-    unread: Vec<(Arc<Partition>, i64, i64)>,
+    unread: Vec<Unread>,
+}
+
+/// A partition that is not read to its end, which is behind the last offset.
+struct Unread {
+    partition: Arc<Partition>,
+    begin: i64,
+    end: i64,
 }
 
 impl Replay {
+    /// Begins to read what waits, as far as it may.
+    fn open(&mut self) -> Result<(), TransportError> {
+        while self.readers.len() < AT_ONCE
+            && let Some((topic, unread)) = self.waiting.pop_first()
+        {
+            let context = Asking(Arc::clone(&self.status));
+            let consumer = BaseConsumer::from_config_and_context(&self.client, context)
+                .map_err(|error| error::transport("making a consumer of a replay", error))?;
+            let reader = Reader {
+                topic,
+                consumer,
+                unread,
+            };
+            reader.begin()?;
+            self.readers.push(reader);
+        }
+        Ok(())
+    }
+
     /// Until it is told to end.
     fn run(mut self) -> Leave {
         loop {
@@ -199,6 +212,9 @@ impl Replay {
                 polled += reader.read(Duration::ZERO, &self.member, &self.status);
             }
             self.readers.retain(|it| !it.unread.is_empty());
+            if let Err(error) = self.open() {
+                self.member.end(Err(error));
+            }
             self.member.bell.ready.notify_one();
             let mut paused = false;
             for reader in &self.readers {
@@ -229,16 +245,20 @@ impl Reader {
         let failed =
             |error| error::transport(&format!("replaying topic {:?}", self.topic.as_str()), error);
         let mut begin = TopicPartitionList::new();
-        for (partition, offset, _) in &self.unread {
+        for unread in &self.unread {
+            let offset = Offset::Offset(unread.begin);
             begin
-                .add_partition_offset(&self.topic, partition.number, Offset::Offset(*offset))
+                .add_partition_offset(&self.topic, unread.partition.number, offset)
                 .map_err(failed)?;
         }
         self.consumer.assign(&begin).map_err(failed)
     }
 
     fn partitions(&self) -> Vec<Arc<Partition>> {
-        self.unread.iter().map(|it| Arc::clone(&it.0)).collect()
+        self.unread
+            .iter()
+            .map(|it| Arc::clone(&it.partition))
+            .collect()
     }
 
     /// One batch, or nothing for so long; how many records there were.
@@ -250,13 +270,14 @@ impl Reader {
                 None => return count,
                 Some(Ok(message)) => {
                     let (number, offset) = (message.partition(), message.offset());
-                    let unread = self.unread.iter().find(|it| it.0.number == number);
-                    let Some((partition, _, end)) = unread else {
+                    let unread = self.unread.iter();
+                    let Some(Unread { partition, end, .. }) =
+                        unread.into_iter().find(|it| it.partition.number == number)
+                    else {
                         continue;
                     };
-                    let inside = offset < *end;
                     let last = offset + 1 >= *end;
-                    if inside {
+                    if offset < *end {
                         partition.take_in(offset, headers::inbound(&message, &partition.topic));
                     }
                     if last {
@@ -278,7 +299,9 @@ impl Reader {
     }
 
     fn reached(&mut self, number: i32) {
-        let reached = self.unread.extract_if(.., |it| it.0.number == number);
-        reached.for_each(|(partition, _, end)| partition.read_to(end));
+        let reached = self
+            .unread
+            .extract_if(.., |it| it.partition.number == number);
+        reached.for_each(|it| it.partition.read_to(it.end));
     }
 }
