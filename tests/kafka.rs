@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 use tidings::kafka::Kafka;
-use tidings::transport::{Carried, Headers, Message, Name, Origin, Payload, Transport};
-use tidings::{Bus, BusBuilder, Declare, Delivery, Event, Mapping, Start};
+use tidings::transport::{Carried, Headers, Message, Name, Origin, Payload, Topology, Transport};
+use tidings::{Bus, BusBuilder, Declare, Delivery, Event, Mapping, RetryPolicy, Start, permanent};
 use tidings_conformance::{Broker, Trials};
 
 #[allow(dead_code, reason = "the example is a program of its own")]
@@ -27,6 +27,15 @@ fn main() -> ExitCode {
         .trial(
             "row_48_bytes_that_do_not_decode_are_dead_lettered_as_they_came",
             undecodable,
+        )
+        .trial(
+            "row_63_a_record_over_the_limit_is_dead_lettered_by_reference",
+            oversize,
+        )
+        .trial("row_63_headers_over_the_limit_hold_up_nobody", many_headers)
+        .trial(
+            "row_62_a_media_type_that_lies_is_no_matter_to_the_bytes",
+            lies,
         )
         .trial(
             "row_24_a_missing_topic_is_named_where_nothing_is_made",
@@ -212,6 +221,156 @@ async fn undecodable(url: String) {
     assert_eq!(dead[0].bytes(), bytes);
     assert_eq!(dead[0].topic(), "kafka.fragile");
     assert!(dead[0].position().is_some());
+    bus.shutdown().await.unwrap();
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[event(name = "kafka.oversize", version = 1, key = key)]
+struct Oversize {
+    key: String,
+}
+
+/// A producer whose limits are higher than ours, and what it made of the topic.
+async fn generous(url: &str, topic: &str) -> Kafka {
+    let mut config = tidings::kafka::KafkaConfig::default();
+    (config.max_payload, config.max_headers) = (4 << 20, 32 << 10);
+    let kafka = Kafka::with_config(url.trim_start_matches("kafka://"), config);
+    let topology = Topology {
+        topics: vec![Name::from(topic)],
+        ..Topology::default()
+    };
+    kafka.declare(&topology).await.unwrap();
+    kafka
+}
+
+async fn oversize(url: String) {
+    let generous = generous(&url, "kafka.oversize").await;
+    let bus = builder(&url, "oversize").build().await.unwrap();
+    let log = Log::<String>::default();
+    let group = bus.group("readers").start_at(Start::Latest);
+    group
+        .with(Arc::clone(&log))
+        .on(async |log: Log<String>, event: Oversize| log.lock().unwrap().push(event.key));
+    bus.start().await.unwrap();
+    let key = unique("k");
+    let body = format!(r#"{{"key":"{}"}}"#, "x".repeat(3 << 20));
+    let mut message = Message {
+        topic: Name::from("kafka.oversize"),
+        key: Some(key.clone().into()),
+        envelope: Carried::Raw(Headers::new()),
+        headers: Headers::new(),
+        payload: Payload::Bytes(body.clone().into()),
+        delay: None,
+    };
+    message.headers.push("region", "eu");
+    let receipt = generous.publish(message, Origin::default()).await.unwrap();
+    bus.emit(Oversize { key: key.clone() }).await.unwrap();
+    bus.settled().await.unwrap();
+    assert_eq!(seen(&log), [key], "what comes behind it is handled");
+    let dead = bus.dead_letters("readers").list().await.unwrap();
+    let [letter] = &dead[..] else {
+        panic!("{dead:?}");
+    };
+    assert_eq!(letter.reason(), "too_large");
+    assert_eq!(
+        (letter.bytes().len(), letter.topic()),
+        (0, "kafka.oversize")
+    );
+    assert_eq!(letter.position(), receipt.position);
+    let left_out = letter.left_out().unwrap();
+    let expected = format!("{} bytes of payload, 1 headers of 8 bytes", body.len());
+    assert!(left_out.starts_with(&expected), "{left_out}");
+    bus.shutdown().await.unwrap();
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[event(name = "kafka.headers", version = 1, key = key)]
+struct Headed {
+    key: String,
+}
+
+async fn many_headers(url: String) {
+    let generous = generous(&url, "kafka.headers").await;
+    let bus = builder(&url, "headers").build().await.unwrap();
+    let group = bus.group("readers").start_at(Start::Latest);
+    group
+        .retry(RetryPolicy::none())
+        .on(async |_: Headed| Err(permanent(std::io::Error::other("no"))));
+    bus.start().await.unwrap();
+    // At the limit of an emit: the letter has room for its own beside them.
+    let near = "x".repeat(16 * 1024 - 6);
+    let key = unique("k");
+    bus.emit(Headed { key: key.clone() })
+        .header("region", near.clone())
+        .await
+        .unwrap();
+    bus.settled().await.unwrap();
+    let mut message = Message {
+        topic: Name::from("kafka.headers"),
+        key: Some(key.into()),
+        envelope: Carried::Raw(Headers::new()),
+        headers: Headers::new(),
+        payload: json(r#"{"key":"k"}"#),
+        delay: None,
+    };
+    message.headers.push("region", "x".repeat(30 * 1024));
+    generous.publish(message, Origin::default()).await.unwrap();
+    bus.settled().await.unwrap();
+    let dead = bus.dead_letters("readers").list().await.unwrap();
+    let [whole, referred] = &dead[..] else {
+        panic!("{dead:?}");
+    };
+    assert_eq!(whole.left_out(), None);
+    assert_eq!(whole.headers().get_str("region"), Some(&*near));
+    assert!(referred.left_out().is_some());
+    assert_eq!(
+        (whole.reason(), referred.reason()),
+        ("permanent", "permanent")
+    );
+    bus.shutdown().await.unwrap();
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[event(name = "kafka.lies", version = 1, key = key)]
+struct Lies {
+    key: String,
+}
+
+/// Bytes are read as what the codec reads, never unpacked: a bomb stays as large as it came.
+async fn lies(url: String) {
+    let bus = builder(&url, "lies").build().await.unwrap();
+    let log = Log::<String>::default();
+    let group = bus.group("readers").start_at(Start::Latest);
+    group
+        .with(Arc::clone(&log))
+        .on(async |log: Log<String>, event: Lies| log.lock().unwrap().push(event.key));
+    bus.start().await.unwrap();
+    let gzip: &[u8] = &[0x1f, 0x8b, 0x08, 0, 0, 0, 0, 0, 0, 3];
+    for (media, payload) in [
+        ("text/html", json(r#"{"key":"k"}"#)),
+        ("application/json", Payload::Bytes(gzip.into())),
+    ] {
+        let mut fields = Headers::new();
+        fields.push("datacontenttype", media);
+        let mut message = Message {
+            topic: Name::from("kafka.lies"),
+            key: Some("k".into()),
+            envelope: Carried::Raw(fields),
+            headers: Headers::new(),
+            payload,
+            delay: None,
+        };
+        message.headers.push("content-encoding", "gzip");
+        kafka(&url)
+            .publish(message, Origin::default())
+            .await
+            .unwrap();
+    }
+    bus.settled().await.unwrap();
+    assert_eq!(seen(&log), ["k"]);
+    let dead = bus.dead_letters("readers").list().await.unwrap();
+    assert_eq!(dead.len(), 1);
+    assert_eq!(dead[0].bytes(), gzip);
     bus.shutdown().await.unwrap();
 }
 

@@ -241,6 +241,11 @@ fn parse(group: &GroupCore, route: &Route, message: &Inbound) -> Result<Parsed, 
     let Payload::Bytes(body) = &message.payload else {
         return Err(DecodeError::unknown_type("", &message.topic));
     };
+    // contract: M1; what is larger than an event may be is not looked into (misuse 63)
+    let limit = group.bus.capabilities.max_size;
+    if body.len() > limit {
+        return Err(DecodeError::too_large(body.len(), limit));
+    }
     let fallback = || fallback_id(group, message);
     let (envelope, data) = codec::open(&*group.bus.codec, fields, body, &fallback)?;
     if let Some(envelope) = envelope {

@@ -24,6 +24,10 @@ pub struct Headers(Option<Arc<Vec<(Name, Bytes)>>>);
 /// Longest header name, in bytes: the short string of AMQP 0.9.1.
 const MAX_NAME: usize = 255;
 
+/// Headers of the bus itself start with this.
+const RESERVED: &str = "tidings-";
+const RESERVED_LIMIT: usize = 8 * 1024;
+
 impl Headers {
     /// No headers.
     pub const fn new() -> Self {
@@ -86,7 +90,9 @@ impl Headers {
             .sum()
     }
 
-    /// Checks what every transport can carry (P6).
+    /// Checks what every transport can carry (P6). The bus's own headers, which begin with `tidings-`,
+    /// have 8 KiB beside the limit: twice what a dead letter adds (R5), so that a message at the
+    /// limit can still be dead-lettered.
     /// # Errors
     /// A name that is empty, longer than 255 bytes or has a control character; more than `limit`
     /// bytes in total.
@@ -96,6 +102,9 @@ impl Headers {
                 return Err(HeaderError::Name(name.clone()));
             }
         }
+        let reserved = self.iter().filter(|(name, _)| name.starts_with(RESERVED));
+        let reserved: usize = reserved.map(|(name, value)| name.len() + value.len()).sum();
+        let limit = limit.saturating_add(reserved.min(RESERVED_LIMIT));
         match self.size() {
             size if size > limit => Err(HeaderError::TooLarge { size, limit }),
             _ => Ok(()),

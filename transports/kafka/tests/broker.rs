@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     Trials::new(Broker::named_by("TIDINGS_TEST_KAFKA"))
         .trial("an_offset_that_retention_passed_is_data_loss", data_loss)
         .trial("row_93_topics_that_differ_only_in_dots_are_named", twins)
-        .trial("a_topic_that_is_too_small_is_a_conflict", too_small)
+        .trial("row_25_a_topic_that_is_too_small_is_a_conflict", too_small)
         .trial(
             "a_replay_ends_where_the_last_offset_has_no_record",
             gap_at_the_end,

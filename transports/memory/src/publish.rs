@@ -176,9 +176,14 @@ impl Memory {
                 "key of {size} bytes is over the limit of {limit} bytes"
             )));
         }
-        headers::check(&message.headers, config.max_headers).map_err(error::not_published)?;
+        message
+            .headers
+            .check(config.max_headers)
+            .map_err(error::not_published)?;
         if let Carried::Raw(fields) = &message.envelope {
-            headers::check(fields, config.max_headers).map_err(error::not_published)?;
+            fields
+                .check(config.max_headers)
+                .map_err(error::not_published)?;
         }
         Ok(())
     }
