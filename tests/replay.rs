@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use tidings::kafka::Kafka;
 use tidings::transport::ErrorKind;
 use tidings::{
-    AnyEvent, Bus, Delivery, Event, Group, Reason, ReplayError, RetryPolicy, Start, Timestamp,
-    permanent,
+    AfterDeadLetter, AnyEvent, Bus, Delivery, Event, Group, Reason, ReplayError, RetryPolicy,
+    Start, Timestamp, permanent,
 };
 use tidings_conformance::{Broker, Trials};
 use tokio::sync::Notify;
@@ -29,7 +29,10 @@ fn main() -> ExitCode {
         .trial("what_fails_replaces_its_dead_letter", fails)
         .trial("row_85_a_range_that_is_none_is_refused", ranges)
         .trial("a_shutdown_ends_a_replay", ends)
-        .trial("a_dropped_replay_ends_and_another_may_begin", dropped)
+        .trial("a_replay_makes_no_group_and_says_nothing_of_one", apart)
+        .trial("a_handler_that_is_off_is_not_replayed", off)
+        .trial("a_group_that_stops_ends_its_replay", stops)
+        .trial("a_stopped_replay_is_over_and_another_may_begin", stopped)
         .trial("the_example_comes_to_the_same_state_twice", rebuilt)
         .main()
 }
@@ -393,21 +396,113 @@ async fn ends(url: String) {
     assert!(matches!(late, Err(ReplayError::Stopped)), "{late:?}");
 }
 
-async fn dropped(url: String) {
+async fn stopped(url: String) {
     let bus = bus(&url, "dropped").await;
     let (group, from, gate) = stuck(&bus).await;
     let replay = group.replay(from).await.unwrap();
     gate.0.notified().await;
     let second = group.replay(from).await;
     assert!(matches!(second, Err(ReplayError::Running(_))), "{second:?}");
-    drop(replay);
+    gate.1.notify_one();
+    let stats = replay.stop().await;
+    assert_eq!(stats.unsettled, 0, "{stats:?}");
     let replay = group.replay(from).await.unwrap();
     gate.0.notified().await;
-    gate.1.notify_waiters();
     gate.1.notify_one();
     replay.finished().await.unwrap();
     bus.shutdown().await.unwrap();
 }
+
+/// contract: Y1
+async fn apart(url: String) {
+    let bus = bus(&url, "apart").await;
+    let group = bus.group("readers").start_at(Start::Latest);
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counts = async |seen: Arc<AtomicUsize>, _: Apart| {
+        seen.fetch_add(1, Ordering::Relaxed);
+    };
+    group
+        .replayable()
+        .with(Arc::clone(&seen))
+        .named("counts")
+        .on(counts);
+    let from = now();
+    bus.emit(Apart {}).await.unwrap();
+    group.replay(from).await.unwrap().finished().await.unwrap();
+    assert_eq!(seen.load(Ordering::Relaxed), 1);
+    // The group does not exist: there is nothing for it to settle, and it starts with what is
+    // published from its own start on.
+    bus.settled().await.unwrap();
+    bus.emit(Apart {}).await.unwrap();
+    bus.start().await.unwrap();
+    bus.emit(Apart {}).await.unwrap();
+    bus.settled().await.unwrap();
+    assert_eq!(seen.load(Ordering::Relaxed), 2, "one replayed, one live");
+    bus.shutdown().await.unwrap();
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, Event)]
+#[event(name = "replay.apart", version = 1)]
+struct Apart {}
+
+/// House rule 8.
+async fn off(url: String) {
+    let bus = bus(&url, "off").await;
+    let group = bus.group("readers");
+    let (begun, ends) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let calls = Arc::new(AtomicUsize::new(0));
+    let key = unique("k");
+    let state = (
+        Arc::clone(&begun),
+        Arc::clone(&ends),
+        Arc::clone(&calls),
+        key.clone(),
+    );
+    let off = group.replayable().with(state).on(
+        async |(begun, ends, calls, key): (Arc<Notify>, Arc<Notify>, Arc<AtomicUsize>, String),
+               event: Slow| {
+            if event.key == key {
+                calls.fetch_add(1, Ordering::Relaxed);
+                begun.notify_one();
+                ends.notified().await;
+            }
+        },
+    );
+    let from = now();
+    for _ in 0..3 {
+        bus.emit(Slow { key: key.clone() }).await.unwrap();
+    }
+    let replay = group.replay(from).await.unwrap();
+    begun.notified().await;
+    ends.notify_one();
+    off.off().await.unwrap();
+    let handled = calls.load(Ordering::Relaxed);
+    assert!(handled < 3, "{handled}");
+    replay.finished().await.unwrap();
+    assert_eq!(calls.load(Ordering::Relaxed), handled);
+}
+
+/// contract: O4
+async fn stops(url: String) {
+    let bus = bus(&url, "stops").await;
+    let group = bus
+        .group("readers")
+        .retry(RetryPolicy::none())
+        .after_dead_letter(AfterDeadLetter::StopGroup);
+    group
+        .replayable()
+        .on(async |_: Stops| Err(permanent(std::io::Error::other("no"))));
+    let from = now();
+    for _ in 0..3 {
+        bus.emit(Stops {}).await.unwrap();
+    }
+    let ended = group.replay(from).await.unwrap().finished().await;
+    assert!(matches!(ended, Err(ReplayError::Stopped)), "{ended:?}");
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, Event)]
+#[event(name = "replay.stops", version = 1)]
+struct Stops {}
 
 async fn rebuilt(url: String) {
     let mut out = Vec::new();

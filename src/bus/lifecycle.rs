@@ -284,7 +284,7 @@ impl Bus {
         Some((end, behind))
     }
 
-    async fn drained(&self, groups: &[Arc<LiveGroup>]) {
+    pub(super) async fn drained(&self, groups: &[Arc<LiveGroup>]) {
         let watch = self.core().idle.watch();
         loop {
             let changed = watch.next();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures::FutureExt;
 use tidings_transport::{
-    DynConsumer, ErrorKind, GroupTopology, Mode, Name, Start, Subscribe, Timestamp, Topics,
+    DynConsumer, ErrorKind, GroupTopology, Lag, Mode, Name, Start, Subscribe, Timestamp, Topics,
     Topology, TransportError,
 };
 use tokio::sync::mpsc::error::TrySendError;
@@ -130,14 +130,16 @@ impl LiveGroup {
     }
 
     /// Reads history with the handlers of the table, from where and up to when `cursor` says. Once
-    /// it is open, or is not to be, that is told, and later how it ended.
+    /// it is open that is told, with how much there is to read, and later how it ended; by then its
+    /// `place` is dropped.
     pub(super) fn replay(
         &self,
         cursor: Cursor,
-        opened: oneshot::Sender<Result<(), TransportError>>,
+        opened: oneshot::Sender<Result<Vec<Lag>, TransportError>>,
         ended: oneshot::Sender<Result<Ended, TransportError>>,
+        place: impl Send + 'static,
     ) -> bool {
-        self.spawn(|group, inbox| group.replay(cursor, inbox, opened, ended))
+        self.spawn(|group, inbox| group.replay(cursor, inbox, opened, ended, place))
     }
 
     fn spawn<F: Future<Output = ()> + Send + 'static>(
@@ -298,8 +300,9 @@ impl Supervised {
         self,
         cursor: Cursor,
         mut inbox: mpsc::Receiver<Command>,
-        opened: oneshot::Sender<Result<(), TransportError>>,
+        opened: oneshot::Sender<Result<Vec<Lag>, TransportError>>,
         ended: oneshot::Sender<Result<Ended, TransportError>>,
+        place: impl Send + 'static,
     ) {
         let mode = Mode::Replay {
             until: cursor.until,
@@ -307,13 +310,18 @@ impl Supervised {
         let consumer = match self.open(&cursor.name, cursor.start, mode).await {
             Ok(consumer) => consumer,
             Err(error) => {
-                // Who asked may have gone, and what it had is dropped.
+                // Free before anybody is told, for who tries again.
+                drop(place);
+                // Who asked may have gone.
                 let _ = opened.send(Err(error));
                 return;
             }
         };
-        if opened.send(Ok(())).is_ok() {
+        // Before anything is handled.
+        let begun = self.core.bus.transport.lag(&cursor.name).await;
+        if opened.send(begun).is_ok() {
             let end = self.run_worker(consumer, &mut inbox).await;
+            drop(place);
             let _ = ended.send(end);
         }
     }
@@ -410,13 +418,19 @@ impl Supervised {
         let core = &self.core;
         let settings = &core.settings;
         let topics = topics(&self.table.load().handlers);
+        // A replay must not make its group, or say what that reads (contract Y1): it needs no more
+        // than a place for its dead letters.
+        let (reads, begins) = match core.replays {
+            true => (Topics::default(), Start::Earliest),
+            false => (topics.clone(), settings.start),
+        };
         let topology = Topology {
             topics: topics.exact.clone(),
             groups: vec![GroupTopology {
-                name: core.name.clone(),
-                topics: topics.clone(),
+                name: name.clone(),
+                topics: reads,
                 ordered: settings.ordered,
-                start: settings.start,
+                start: begins,
                 dead_letters: core.dead_letters.clone(),
                 queue: settings.queue,
             }],

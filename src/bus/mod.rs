@@ -36,7 +36,7 @@ pub(crate) use self::core::{BusCore, GroupCore};
 pub use cache::Cache;
 pub(crate) use cache::{CachedSlot, Taken};
 pub(crate) use config::GroupSettings;
-pub(crate) use registry::{Table, next_subscription};
+pub(crate) use registry::Table;
 pub(crate) use slot::{Slot, Snapshot};
 
 use std::any::TypeId;

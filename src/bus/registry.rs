@@ -247,6 +247,10 @@ impl Registry {
         drop(self.replays.remove(group));
     }
 
+    pub(super) fn find_replay(&self, group: &str) -> Option<Arc<LiveGroup>> {
+        self.replays.get(group).map(|it| Arc::clone(&it))
+    }
+
     /// What is being replayed.
     pub(super) fn replays(&self) -> Vec<Arc<LiveGroup>> {
         self.replays.iter().map(|it| Arc::clone(&it)).collect()

@@ -1,11 +1,11 @@
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use tidings_transport::{ErrorKind, Lag, Name, Start, Timestamp, TransportError};
+use tidings_transport::{Lag, Name, Start, Timestamp, TransportError};
 use tokio::sync::oneshot;
 
 use super::live::{Cursor, LiveGroup};
-use super::{Bus, Group, GroupStats};
+use super::{Bus, Group, GroupStats, Inner};
 use crate::pipeline::Ended;
 
 /// Where a replay begins and, if not with what is there now, ends: see [`Group::replay`].
@@ -24,7 +24,8 @@ impl From {
         Self::start(Start::Earliest)
     }
 
-    /// With the first event published at or after a moment, by the broker's clock.
+    /// With the first event published at or after a moment, by the times that the broker keeps with
+    /// the events; on Kafka the producer's clock sets them, unless the topic says otherwise.
     pub const fn timestamp(moment: Timestamp) -> Self {
         Self::start(Start::At(moment))
     }
@@ -108,7 +109,10 @@ pub struct ReplayProgress {
     pub partitions: Vec<Lag>,
 }
 
-/// A replay that runs: see [`Group::replay`]. Dropping it ends it at once.
+/// A replay that runs: see [`Group::replay`].
+///
+/// Dropping it ends it: no further handler is called, and what runs is dropped. Another replay of the
+/// group can begin a moment later, or once [`stop`](Self::stop) is done.
 #[must_use = "dropping a replay ends it: await `finished`"]
 pub struct Replay {
     bus: Bus,
@@ -116,6 +120,20 @@ pub struct Replay {
     name: Name,
     begun: Vec<Lag>,
     ended: oneshot::Receiver<Result<Ended, TransportError>>,
+}
+
+/// Keeps a second replay of a group away, as long as the task of the first one lives.
+struct Place {
+    bus: Weak<Inner>,
+    group: Name,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(bus) = self.bus.upgrade() {
+            bus.registry.end_replay(&self.group);
+        }
+    }
 }
 
 impl Group {
@@ -132,7 +150,12 @@ impl Group {
     /// [`Reason::Replay`](crate::Reason::Replay), unless the group is
     /// [`emits_in_replay`](Self::emits_in_replay) (contract Y2).
     ///
-    /// It ends with what was there when it began. A replay that fails or is stopped is not gone on
+    /// Group and bus middleware is called as for a live event, and what it publishes itself is not
+    /// held back. A handler that passes a refused emit on as its own error fails like with any other:
+    /// it is retried, and if nearly all fail the replay pauses.
+    ///
+    /// It ends with what was there when it began, or, in a group that is told to
+    /// [`StopGroup`](crate::AfterDeadLetter::StopGroup), as `Stopped` behind its first dead letter. A replay that fails or is stopped is not gone on
     /// with: the next one begins anew, and its handlers must take that into account.
     ///
     /// ```no_run
@@ -162,14 +185,16 @@ impl Group {
     /// Dropping the future ends what had begun.
     pub async fn replay(&self, from: From) -> Result<Replay, ReplayError> {
         let core = self.bus.core();
-        if core.is_closing() {
-            return Err(ReplayError::Stopped);
-        }
         if !core.capabilities.replay {
             return Err(ReplayError::Unsupported(core.transport.system()));
         }
         from.check(core.clock.now()).map_err(ReplayError::Range)?;
         let wire = self.wire_name();
+        // A shutdown sees the replay, or the replay sees the shutdown.
+        let registering = self.bus.registry().registering();
+        if core.is_closing() {
+            return Err(ReplayError::Stopped);
+        }
         let live = self.bus.registry().find_group(&wire);
         let handlers = live.as_ref().map(|live| live.handlers());
         let handlers = handlers.unwrap_or_default();
@@ -191,6 +216,10 @@ impl Group {
         if !self.bus.registry().begin_replay(&group) {
             return Err(ReplayError::Running(wire));
         }
+        let place = Place {
+            bus: Arc::downgrade(&self.bus.inner),
+            group: wire.clone(),
+        };
         let (opens, opened) = oneshot::channel();
         let (ends, ended) = oneshot::channel();
         let mut replay = Replay {
@@ -200,13 +229,11 @@ impl Group {
             begun: Vec::new(),
             ended,
         };
-        self.bus
-            .watch(&replay.group, || replay.group.replay(cursor, opens, ends));
-        match opened.await {
-            Ok(opened) => opened?,
-            Err(_) => return Err(ReplayError::Stopped),
-        }
-        replay.begun = core.transport.lag(&replay.name).await.or_else(over)?;
+        self.bus.watch(&replay.group, || {
+            replay.group.replay(cursor, opens, ends, place)
+        });
+        drop(registering);
+        replay.begun = opened.await.map_err(|_| ReplayError::Stopped)??;
         tracing::info!(group = %wire, ?from, offsets = total(&replay.begun), "a replay begins");
         Ok(replay)
     }
@@ -217,7 +244,7 @@ impl Replay {
     ///
     /// # Errors
     ///
-    /// The transport's.
+    /// The transport's; `Missing` once the replay is over: [`finished`](Self::finished) tells how.
     ///
     /// # Cancel safety
     ///
@@ -225,7 +252,7 @@ impl Replay {
     pub async fn progress(&self) -> Result<ReplayProgress, TransportError> {
         let total = total(&self.begun);
         let transport = &self.bus.core().transport;
-        let partitions = transport.lag(&self.name).await.or_else(over)?;
+        let partitions = transport.lag(&self.name).await?;
         let left: u64 = partitions.iter().map(Lag::behind).sum();
         Ok(ReplayProgress {
             done: total.saturating_sub(left),
@@ -254,6 +281,25 @@ impl Replay {
         }
     }
 
+    /// Ends it, and waits until no handler of it runs: those that run have until the drain deadline
+    /// of the bus. Tells what its handlers did.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the replay without waiting.
+    pub async fn stop(mut self) -> GroupStats {
+        let group = Arc::clone(&self.group);
+        let drain = self.bus.core().config.drain;
+        group.core.draining.cancel();
+        // What does not end by then is dropped.
+        let drained = self.bus.drained(std::slice::from_ref(&group));
+        let _ = tokio::time::timeout(drain, drained).await;
+        group.close(drain).await;
+        // Its task is done, however it ended.
+        let _ = (&mut self.ended).await;
+        group.core.counters.stats()
+    }
+
     /// What its handlers did so far.
     #[must_use]
     pub fn stats(&self) -> GroupStats {
@@ -264,7 +310,6 @@ impl Replay {
 impl Drop for Replay {
     fn drop(&mut self) {
         self.group.abort();
-        self.bus.registry().end_replay(&self.group.core.name);
     }
 }
 
@@ -279,12 +324,4 @@ impl fmt::Debug for Replay {
 
 fn total(begun: &[Lag]) -> u64 {
     begun.iter().map(Lag::behind).sum()
-}
-
-/// A replay that is over has no lag.
-fn over(error: TransportError) -> Result<Vec<Lag>, TransportError> {
-    match error.kind() {
-        ErrorKind::Missing | ErrorKind::Closed => Ok(Vec::new()),
-        _ => Err(error),
-    }
 }

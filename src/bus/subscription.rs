@@ -104,6 +104,9 @@ impl Subscription {
             });
         }
         group.quiesce(*subscription).await;
+        if let Some(replay) = self.replay_of(group) {
+            replay.quiesce(*subscription).await;
+        }
         Ok(())
     }
 
@@ -119,6 +122,12 @@ impl Subscription {
         !matches!(self.kind, Kind::Refused)
     }
 
+    /// The replay of a group that runs, if one does.
+    fn replay_of(&self, group: &LiveGroup) -> Option<Arc<LiveGroup>> {
+        let bus = self.bus.upgrade()?;
+        bus.registry.find_replay(&group.core.name)
+    }
+
     fn end(&self) {
         match &self.kind {
             Kind::Handler {
@@ -126,6 +135,9 @@ impl Subscription {
                 subscription,
             } => {
                 group.remove(*subscription);
+                if let Some(replay) = self.replay_of(group) {
+                    replay.remove(*subscription);
+                }
             }
             Kind::Listener { slot, subscription } => slot.detach(*subscription),
             Kind::Tap { subscription } => {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::replayable::Bystander;
 use super::{AnyEvent, AnyHandler, Attempt, Cancel, EventArg, Handler, HandlerWith, Outcome};
 use crate::Event;
-use crate::bus::{GroupCore, next_subscription};
+use crate::bus::GroupCore;
 use crate::codec::Codec;
 use crate::event::{DecodeError, decode};
 use crate::pipeline::{Again, Begun, Delivered, Finished, First, Job, Once, Run, begin, deliver};
@@ -100,11 +100,11 @@ impl HandlerInfo {
         }
     }
 
-    /// The same handler in another group.
+    /// The same registration in another group.
     fn in_group(&self, group: &Arc<GroupCore>) -> Self {
         Self::new(
             self.name.clone(),
-            next_subscription(),
+            self.subscription,
             self.wanted.clone(),
             self.site,
             Arc::clone(group),

@@ -168,6 +168,10 @@ impl<'a> Worker<'a> {
             if self.closed && self.unsettled == 0 {
                 return Ok(Ended::QueueGone);
             }
+            if self.group.replays && self.stopped && self.unsettled == 0 {
+                // Nobody starts it again.
+                return Ok(Ended::Closed);
+            }
             let draining = self.group.draining.is_cancelled();
             let room = self.room();
             tokio::select! {

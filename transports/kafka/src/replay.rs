@@ -12,7 +12,7 @@ use rdkafka::message::Message as _;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tidings_transport::{ErrorKind, Lag, Name, Start, Subscribe, Timestamp, TransportError};
 
-use crate::admin::{Admin, partitions_of};
+use crate::admin::Admin;
 use crate::consume::{Leave, Member};
 use crate::poll::{BATCH, IDLE, PAUSED, failed, flow, supervise};
 use crate::settle::{Partition, Wait};
@@ -39,11 +39,22 @@ impl Admin {
         let failed = |error| error::transport(&doing, error);
         let consumer = self.browser()?;
         let timeout = self.patience();
-        let found = self.topics()?;
+        let metadata = consumer.fetch_metadata(None, timeout).map_err(failed)?;
+        let topics = metadata.topics().iter();
+        let topics = topics.filter(|topic| subscribe.topics.contains(topic.name()));
+        let partitions =
+            topics.flat_map(|topic| topic.partitions().iter().map(move |it| (topic.name(), it)));
         let mut ranges = Vec::new();
         let mut longest = 0;
-        for element in partitions_of(&found, &subscribe.topics).elements() {
-            let (topic, partition) = (element.topic(), element.partition());
+        for (topic, found) in partitions {
+            let partition = found.id();
+            // What cannot be read now must not be missing in silence.
+            if found.leader() < 0 {
+                return Err(TransportError::new(
+                    ErrorKind::Connection,
+                    format!("{doing}: partition {partition} of topic {topic:?} has no leader now"),
+                ));
+            }
             let (low, high) = consumer
                 .fetch_watermarks(topic, partition, timeout)
                 .map_err(failed)?;
@@ -53,7 +64,7 @@ impl Admin {
                 Start::Earliest => low,
                 Start::Latest => high,
                 Start::At(moment) => at(moment).map_err(failed)?.unwrap_or(high),
-                Start::Offset(offset) if offset < low && low < high => {
+                Start::Offset(offset) if offset < low => {
                     return Err(TransportError::new(
                         ErrorKind::DataLoss,
                         format!(
@@ -129,8 +140,9 @@ pub(crate) fn start(
         .spawn(move || {
             supervise(&member, || {
                 let told = replay.run();
-                // Nothing is committed.
+                // Nothing is committed, and to drop the clients takes a while.
                 let _ = told.committed.send(Ok(()));
+                drop(replay);
                 told.left
             });
         });
@@ -197,7 +209,7 @@ impl Replay {
     }
 
     /// Until it is told to end.
-    fn run(mut self) -> Leave {
+    fn run(&mut self) -> Leave {
         loop {
             // Never disconnected: the member, which this thread shares, has the other end.
             if let Ok(told) = self.orders.try_recv() {
@@ -229,10 +241,15 @@ impl Replay {
                 continue;
             }
             let settled = || partitions.iter().all(|it| it.is_idle());
-            if settled() && !self.member.is_ended() {
+            if !settled() {
+                self.member.bell.wait(Wait::Settled, IDLE, settled);
+                continue;
+            }
+            if !self.member.is_ended() {
                 self.member.replayed();
             }
-            self.member.bell.wait(Wait::Settled, IDLE, settled);
+            // What is left is the word to end.
+            std::thread::sleep(IDLE);
         }
     }
 }
@@ -286,6 +303,11 @@ impl Reader {
                 }
                 // What was last may be gone, compacted away.
                 Some(Err(KafkaError::PartitionEOF(number))) => self.reached(number),
+                // Deleted meanwhile: nothing more will come.
+                Some(Err(error)) if is_missing(&error) => member.end(Err(error::transport(
+                    &format!("replaying topic {:?}", self.topic.as_str()),
+                    error,
+                ))),
                 Some(Err(error)) => failed(
                     member,
                     status,
@@ -304,4 +326,9 @@ impl Reader {
             .extract_if(.., |it| it.partition.number == number);
         reached.for_each(|it| it.partition.read_to(it.end));
     }
+}
+
+fn is_missing(error: &KafkaError) -> bool {
+    let kind = error.rdkafka_error_code().map(error::kind);
+    kind == Some(ErrorKind::Missing)
 }

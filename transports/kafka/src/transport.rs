@@ -323,7 +323,9 @@ impl Transport for Kafka {
         self.usable()?;
         let members = self.members();
         let mut of_group = members.iter().filter(|it| it.subscribe.group == *group);
-        if let Some(replay) = of_group.find(|it| matches!(it.subscribe.mode, Mode::Replay { .. })) {
+        let is_replay = |it: &&Arc<Member>| matches!(it.subscribe.mode, Mode::Replay { .. });
+        // One that was dropped may take a while to go.
+        if let Some(replay) = of_group.find(|it| is_replay(it) && !it.is_ended()) {
             return Ok(replay::lag(replay));
         }
         let topics = self.state().groups.get(group).cloned().ok_or_else(|| {

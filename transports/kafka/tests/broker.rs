@@ -248,6 +248,10 @@ async fn replay_of_what_is_gone(url: String) {
     assert!(error.to_string().contains("left is 8"), "{error}");
     let mut member = replay(&kafka, &topic, Start::Offset(8)).await.unwrap();
     consume(&mut member, 2).await;
+    // Nor where retention has left nothing.
+    delete_before(&url, &topic, 10).await;
+    let error = replay(&kafka, &topic, Start::Offset(9)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DataLoss, "{error}");
 }
 
 async fn replay(kafka: &Kafka, topic: &str, start: Start) -> Result<KafkaConsumer, TransportError> {
