@@ -176,8 +176,11 @@ pub(super) fn forget<E: Event>(bus: u64) {
     drop(fetch::<E>(bus));
 }
 
-/// Direct-mapped, so that it is bounded.
+/// Few, so that it is bounded.
 const WAYS: usize = 64;
+
+/// How many of them each may have: with one, two that meet would take it from each other for ever.
+const CHOICE: usize = 4;
 
 /// A [`CachedSlot`] of the bus and type beside it.
 type Other = Option<(u64, TypeId, Box<dyn Any>)>;
@@ -189,24 +192,34 @@ thread_local! {
 /// Takes a snapshot out of the shared places.
 fn fetch<E: Event>(bus: u64) -> Taken<E> {
     let event = TypeId::of::<E>();
-    let way = way_of(bus, &event);
+    let first = first_of(bus, &event);
     let is_mine = |other: &mut (u64, TypeId, Box<dyn Any>)| other.0 == bus && other.1 == event;
-    let found = OTHERS.try_with(|others| others.borrow_mut()[way].take_if(is_mine));
+    let found = OTHERS.try_with(|others| {
+        let mut ways = others.borrow_mut();
+        let mut mine = ways[first..][..CHOICE].iter_mut();
+        mine.find_map(|way| way.take_if(is_mine))
+    });
     found.ok()??.2.downcast().ok()
 }
 
 /// Puts a snapshot into the shared places.
 fn put_by<E: Event>(cached: Box<CachedSlot<E>>) {
     let (bus, event) = (cached.bus, TypeId::of::<E>());
-    let way = way_of(bus, &event);
+    let first = first_of(bus, &event);
     let other = (bus, event, cached as Box<dyn Any>);
-    let old = OTHERS.try_with(|others| others.borrow_mut()[way].replace(other));
+    let old = OTHERS.try_with(|others| {
+        let mut ways = others.borrow_mut();
+        let mine = &mut ways[first..][..CHOICE];
+        let free = mine.iter().position(Option::is_none).unwrap_or(0);
+        mine[free].replace(other)
+    });
     // Outside of the borrow: what it frees may emit.
     drop(old);
 }
 
-fn way_of(bus: u64, event: &TypeId) -> usize {
+/// The first of its ways.
+fn first_of(bus: u64, event: &TypeId) -> usize {
     use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
     let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one((bus, event));
-    hash as usize % WAYS
+    hash as usize % (WAYS / CHOICE) * CHOICE
 }
