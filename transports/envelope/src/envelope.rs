@@ -1,4 +1,6 @@
-use bytes::Bytes;
+use std::fmt::{self, Write as _};
+
+use bytes::{Bytes, BytesMut};
 
 use crate::{EventId, Headers, Malformed, Name, Timestamp, TraceContext};
 
@@ -123,38 +125,45 @@ impl Envelope {
 
     /// The raw fields of CloudEvents binary mode, without a transport's prefix.
     pub fn to_fields(&self) -> Headers {
+        let mut texts = Texts::default();
         let mut fields = Vec::with_capacity(12);
         let mut put = |field, value: Bytes| fields.push((Name::from_static(field), value));
-        put(field::SPEC_VERSION, "1.0".into());
-        put(field::ID, self.id.to_string().into());
-        put(field::TYPE, self.name.to_bytes());
-        put(field::VERSION, self.version.to_string().into());
-        put(field::SOURCE, self.source.to_bytes());
+        let id = texts.id(&self.id);
+        put(field::SPEC_VERSION, Bytes::from_static(b"1.0"));
+        put(field::ID, id.clone());
+        put(field::TYPE, texts.name(&self.name));
+        put(field::VERSION, texts.version(self.version));
+        put(field::SOURCE, texts.name(&self.source));
+        let attributes = self.attributes();
+        put(field::CONTENT_TYPE, texts.name(&attributes.content_type));
+        let correlation = attributes.correlation.as_ref();
         put(
-            field::CONTENT_TYPE,
-            self.attributes().content_type.to_bytes(),
+            field::CORRELATION,
+            correlation.map_or(id, |it| texts.id(it)),
         );
-        put(field::CORRELATION, self.correlation().to_string().into());
         if let Some(time) = self.time() {
-            put(field::TIME, time.to_string().into());
+            put(field::TIME, texts.written(&time));
         }
-        if let Some(causation) = &self.attributes().causation {
-            put(field::CAUSATION, causation.to_string().into());
+        if let Some(causation) = &attributes.causation {
+            put(field::CAUSATION, texts.id(causation));
         }
         if let Some(trace) = self.trace() {
-            put(field::TRACEPARENT, trace.traceparent().into());
+            put(
+                field::TRACEPARENT,
+                trace.with_parent(|parent| texts.of(parent)),
+            );
             if let Some(state) = trace.tracestate() {
-                put(field::TRACESTATE, state.to_owned().into());
+                put(field::TRACESTATE, texts.of(state));
             }
         }
         if self.hops > 0 {
-            put(field::HOPS, self.hops.to_string().into());
+            put(field::HOPS, texts.written(&self.hops));
         }
         fields.into_iter().collect()
     }
 
     /// Reads the raw fields of binary mode; `Ok(None)` when they name no event type, as a foreign
-    /// producer's do. A missing id is replaced by `fallback_id`, a missing version reads as 1, a
+    /// producer's do. What follows from the id is left to it, as where the event was made. A missing id is replaced by `fallback_id`, a missing version reads as 1, a
     /// malformed trace context is ignored (W3C), a hop count too large is clamped.
     /// # Errors
     /// The first field whose value cannot be read, value kept.
@@ -166,17 +175,21 @@ impl Envelope {
         let Some(name) = raw.name else {
             return Ok(None);
         };
-        let name = Name::from(text(field::TYPE, name)?);
+        let name = Name::received(text(field::TYPE, name)?);
         let given = raw.id.filter(|id| !id.is_empty());
         let id = given.map_or_else(|| Ok(fallback_id()), |id| event_id(field::ID, id))?;
-        let source = Name::from(text(field::SOURCE, raw.source.unwrap_or_default())?);
+        let source = Name::received(text(field::SOURCE, raw.source.unwrap_or_default())?);
         let version = Self::parse_version(text(field::VERSION, raw.version.unwrap_or(b"1"))?)?;
         let mut envelope = Self::new(id, name, version, source);
         if let Some(time) = raw.time {
-            envelope.attributes_mut().time = Some(match Timestamp::common(time) {
+            let time = match Timestamp::common(time) {
                 Some(time) => time,
                 None => text(field::TIME, time)?.parse()?,
-            });
+            };
+            // What the id says already takes no place.
+            if envelope.id.time() != Some(time) {
+                envelope.attributes_mut().time = Some(time);
+            }
         }
         if let Some(other) = raw.content_type.filter(|it| *it != JSON.as_bytes()) {
             let other = Name::from(text(field::CONTENT_TYPE, other)?);
@@ -194,7 +207,9 @@ impl Envelope {
         }
         if let Some(parent) = raw.traceparent {
             let state = raw.tracestate.and_then(|state| str::from_utf8(state).ok());
-            if let Some(trace) = TraceContext::read(parent, state) {
+            if let Some(trace) = TraceContext::read(parent, state)
+                && envelope.id.derived_trace().as_ref() != Some(&trace)
+            {
                 envelope.attributes_mut().trace = Some(trace);
             }
         }
@@ -221,17 +236,57 @@ impl Envelope {
     }
 }
 
+/// The texts of an envelope, in one buffer.
+struct Texts(BytesMut);
+
+impl Default for Texts {
+    fn default() -> Self {
+        Self(BytesMut::with_capacity(256))
+    }
+}
+
+impl Texts {
+    fn of(&mut self, text: &str) -> Bytes {
+        self.0.extend_from_slice(text.as_bytes());
+        self.0.split().freeze()
+    }
+
+    fn written(&mut self, value: &dyn fmt::Display) -> Bytes {
+        // A buffer that grows takes everything.
+        let _ = write!(self.0, "{value}");
+        self.0.split().freeze()
+    }
+
+    fn id(&mut self, id: &EventId) -> Bytes {
+        id.with_str(|text| self.of(text))
+    }
+
+    /// A constant's text is not copied.
+    fn name(&mut self, name: &Name) -> Bytes {
+        match name.as_static() {
+            Some(text) => Bytes::from_static(text.as_bytes()),
+            None => self.of(name),
+        }
+    }
+
+    fn version(&mut self, version: u32) -> Bytes {
+        match version {
+            1 => Bytes::from_static(b"1"),
+            2 => Bytes::from_static(b"2"),
+            other => self.written(&other),
+        }
+    }
+}
+
+/// Equal in meaning: what is left to the id is what the id stands for.
 impl PartialEq for Envelope {
     fn eq(&self, other: &Self) -> bool {
-        let this = (&self.id, &self.name, self.version, &self.source, self.hops);
-        let other_one = (
-            &other.id,
-            &other.name,
-            other.version,
-            &other.source,
-            other.hops,
-        );
-        this == other_one && self.attributes() == other.attributes()
+        let (this, that) = (self.attributes(), other.attributes());
+        (&self.id, &self.name, self.version) == (&other.id, &other.name, other.version)
+            && (&self.source, self.hops) == (&other.source, other.hops)
+            && (&this.content_type, &this.causation) == (&that.content_type, &that.causation)
+            && (self.time(), self.trace()) == (other.time(), other.trace())
+            && self.correlation() == other.correlation()
     }
 }
 

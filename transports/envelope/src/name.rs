@@ -1,7 +1,6 @@
+use std::cell::RefCell;
 use std::hash::{Hash, Hasher};
 use std::{borrow::Borrow, cmp::Ordering, fmt, ops::Deref, sync::Arc};
-
-use bytes::Bytes;
 
 /// A short immutable string that is cheap to clone: a constant of the program or a shared one.
 ///
@@ -31,6 +30,17 @@ impl Name {
         Self(Repr::Static(name))
     }
 
+    /// A name that came with a message. Most messages of a process name the same few types and
+    /// services, so the last few are kept per thread: sharing one costs no memory.
+    pub(crate) fn received(text: &str) -> Self {
+        if text.len() > LONGEST_KEPT {
+            return Self::from(text);
+        }
+        let kept = LAST.try_with(|last| last.borrow_mut().get(text));
+        // The thread ends.
+        kept.unwrap_or_else(|_| Self::from(text))
+    }
+
     /// The text.
     #[inline]
     pub fn as_str(&self) -> &str {
@@ -40,12 +50,44 @@ impl Name {
         }
     }
 
-    /// The text as bytes; a constant's are not copied.
-    pub(crate) fn to_bytes(&self) -> Bytes {
+    /// The text of a constant.
+    pub(crate) fn as_static(&self) -> Option<&'static str> {
         match &self.0 {
-            Repr::Static(text) => Bytes::from_static(text.as_bytes()),
-            Repr::Shared(text) => Bytes::copy_from_slice(text.as_bytes()),
+            Repr::Static(text) => Some(text),
+            Repr::Shared(_) => None,
         }
+    }
+}
+
+thread_local! {
+    static LAST: RefCell<Last> = const { RefCell::new(Last::new()) };
+}
+
+/// As long as an event's name may be.
+const LONGEST_KEPT: usize = 128;
+
+/// The names that came last, each once.
+struct Last {
+    names: [Name; 8],
+    next: usize,
+}
+
+impl Last {
+    const fn new() -> Self {
+        Self {
+            names: [const { Name::from_static("") }; 8],
+            next: 0,
+        }
+    }
+
+    fn get(&mut self, text: &str) -> Name {
+        if let Some(known) = self.names.iter().find(|known| known.as_str() == text) {
+            return known.clone();
+        }
+        let name = Name::from(text);
+        self.names[self.next] = name.clone();
+        self.next = (self.next + 1) % self.names.len();
+        name
     }
 }
 

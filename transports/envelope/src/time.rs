@@ -95,7 +95,35 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (seconds, micros) = (self.0 / 1_000_000, self.0 % 1_000_000);
         let time = jiff::Timestamp::new(seconds, micros as i32 * 1_000).map_err(|_| fmt::Error)?;
-        write!(f, "{time}")
+        let date = Offset::UTC.to_datetime(time);
+        if date.year() < 0 {
+            return write!(f, "{time}");
+        }
+        // By hand, in a fifth of the time: every event has one.
+        let mut text = *b"0000-00-00T00:00:00.000000";
+        let micros = date.subsec_nanosecond() / 1_000;
+        for (at, digits, number) in [
+            (0, 4, i32::from(date.year())),
+            (5, 2, i32::from(date.month())),
+            (8, 2, i32::from(date.day())),
+            (11, 2, i32::from(date.hour())),
+            (14, 2, i32::from(date.minute())),
+            (17, 2, i32::from(date.second())),
+            (20, 6, micros),
+        ] {
+            let mut left = number;
+            for digit in text[at..at + digits].iter_mut().rev() {
+                *digit += (left % 10) as u8;
+                left /= 10;
+            }
+        }
+        let mut text = str::from_utf8(&text).map_err(|_| fmt::Error)?;
+        text = match micros {
+            0 => &text[..19],
+            _ => text.trim_end_matches('0'),
+        };
+        f.write_str(text)?;
+        f.write_str("Z")
     }
 }
 

@@ -90,12 +90,24 @@ impl TraceContext {
 
     /// The `traceparent` text, 55 characters.
     pub fn traceparent(&self) -> String {
-        format!(
-            "00-{:032x}-{:016x}-{:02x}",
-            self.trace_id(),
-            self.span_id,
-            self.flags
-        )
+        self.with_parent(str::to_owned)
+    }
+
+    /// Runs `f` on the `traceparent` text without allocating.
+    pub(crate) fn with_parent<R>(&self, f: impl FnOnce(&str) -> R) -> R {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        let mut put = |at: usize, bytes: &[u8]| {
+            for (pair, byte) in text[at..].chunks_exact_mut(2).zip(bytes) {
+                pair[0] = DIGITS[usize::from(byte >> 4)];
+                pair[1] = DIGITS[usize::from(byte & 0xf)];
+            }
+        };
+        put(3, &self.trace_id().to_be_bytes());
+        put(36, &self.span_id().to_be_bytes());
+        put(53, &[self.flags]);
+        // Digits and hyphens only.
+        f(str::from_utf8(&text).unwrap_or_default())
     }
 
     /// The `tracestate` text, untouched.
@@ -110,7 +122,7 @@ fn random_span() -> NonZeroU64 {
 
 impl fmt::Debug for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.traceparent())
+        self.with_parent(|parent| f.write_str(parent))
     }
 }
 

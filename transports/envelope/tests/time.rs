@@ -83,6 +83,16 @@ proptest! {
     }
 
     #[test]
+    fn the_quick_writer_agrees_with_the_general_one(
+        micros in -100_000_000_000_000_000_i64..253_402_207_200_999_999,
+        zeros in 0_u32..7,
+    ) {
+        let micros = micros / 10_i64.pow(zeros) * 10_i64.pow(zeros);
+        let general = jiff::Timestamp::from_microsecond(micros).expect("within its range");
+        prop_assert_eq!(Timestamp::from_micros(micros).to_string(), general.to_string());
+    }
+
+    #[test]
     fn the_quick_reader_agrees_with_the_general_one(
         text in "[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{0,9})?Z?"
     ) {
