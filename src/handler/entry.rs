@@ -14,7 +14,9 @@ use crate::Event;
 use crate::bus::GroupCore;
 use crate::codec::Codec;
 use crate::event::{DecodeError, decode};
-use crate::pipeline::{Again, Begun, Delivered, Finished, First, Job, Once, Run, begin, deliver};
+use crate::pipeline::{
+    Again, Begun, Delivered, Finished, First, Job, Once, Run, begin, begin_encoded, deliver,
+};
 
 /// A registered handler, as the pipeline and the registry see it.
 pub(crate) trait ErasedHandler: Send + Sync + 'static {
@@ -179,7 +181,10 @@ impl<I: Invoke> ErasedHandler for Entry<I> {
     }
 
     fn begin(&self, delivered: Delivered<'_>, again: &mut Again) -> Begun {
-        begin(self, &mut Once::new(delivered), again)
+        match delivered.is_local() {
+            true => begin(self, &mut Once::new(delivered), again),
+            false => begin_encoded(self, delivered, again),
+        }
     }
 
     fn begin_run(&self, run: &mut Run<'_>, again: &mut Again) -> Begun {

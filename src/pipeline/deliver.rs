@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::{attempt, through};
 use super::dead::{self, Cause, Reason};
 use super::dedup::{Claim, Guard};
-use super::first::First;
+use super::first::{Attempted, First};
 use super::gate::Pass;
 use super::job::Delivered;
 use super::retry::{Attempts, Next};
@@ -17,6 +17,7 @@ use super::slots::Slot;
 use super::{Finished, Job, Verdict, stable_hash, trace};
 use crate::bus::GroupCore;
 use crate::emit::{Ended, HandlerOutcome};
+use crate::event::DecodeError;
 use crate::handler::{Entry, HandlerInfo, Invoke, Outcome};
 use crate::text::{chain, panic_message, safe};
 
@@ -94,29 +95,33 @@ async fn run<I: Invoke>(
 ) -> Verdict {
     let group = &*entry.info.group;
     let mut slot = Some(Slot(&group.slots));
-    if entry.info.is_removed() && first.is_none() {
-        return Verdict::Skipped;
-    }
-    let input = match entry.invoke.decode(delivered, &*group.bus.codec) {
-        Ok(input) => input,
-        // contract: D8
-        Err(error) => {
-            // While a dead letter cannot be written its lane waits, not the group.
-            drop(slot);
-            let cause = Cause::new(Reason::Decode(error.reason()), chain(&error), 0);
-            return dead::letter(group, Some(&entry.info), delivered, cause).await;
+    let mut input = None;
+    // What came before a first attempt that has begun is done.
+    let (begun, claimed) = match first {
+        Some(First { attempt, claimed }) => (Some(attempt), claimed),
+        None => {
+            if entry.info.is_removed() {
+                return Verdict::Skipped;
+            }
+            match entry.invoke.decode(delivered, &*group.bus.codec) {
+                Ok(decoded) => input = Some(decoded),
+                Err(error) => {
+                    drop(slot);
+                    return undecodable(&entry.info, delivered, &error).await;
+                }
+            }
+            if let Some(cause) = crash_loop(group, delivered) {
+                drop(slot);
+                return dead::letter(group, Some(&entry.info), delivered, cause).await;
+            }
+            match claim(entry, delivered, &mut slot).await {
+                Claimed::Unneeded => (None, None),
+                Claimed::First(guard) => (None, Some(guard)),
+                Claimed::Final(verdict) => return verdict,
+            }
         }
     };
-    if let Some(cause) = crash_loop(group, delivered) {
-        drop(slot);
-        return dead::letter(group, Some(&entry.info), delivered, cause).await;
-    }
-    let claimed = match claim(entry, delivered, &mut slot).await {
-        Claimed::Unneeded => None,
-        Claimed::First(guard) => Some(guard),
-        Claimed::Final(verdict) => return verdict,
-    };
-    let verdict = retrying(entry, &input, delivered, first, &mut slot, made).await;
+    let verdict = retrying(entry, &mut input, delivered, begun, &mut slot, made).await;
     if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(input))) {
         let error = safe(&panic_message(panic));
         tracing::error!(group = %group.name, error, "an event panicked while it was dropped");
@@ -124,12 +129,26 @@ async fn run<I: Invoke>(
     if let Some(guard) = claimed
         && verdict == Verdict::Completed
     {
-        // contract: X5, the mark comes after the effect
-        if let Some(overflow) = guard.done() {
-            tracing::warn!(group = %group.name, %overflow, "dedup forgets ids inside its window");
-        }
+        mark(group, guard);
     }
     verdict
+}
+
+/// contract: X5, the mark comes after the effect
+pub(crate) fn mark(group: &GroupCore, guard: Guard) {
+    if let Some(overflow) = guard.done() {
+        tracing::warn!(group = %group.name, %overflow, "dedup forgets ids inside its window");
+    }
+}
+
+/// contract: D8. Without a slot: while a dead letter cannot be written its lane waits, not the group.
+async fn undecodable(
+    handler: &HandlerInfo,
+    delivered: Delivered<'_>,
+    error: &DecodeError,
+) -> Verdict {
+    let cause = Cause::new(Reason::Decode(error.reason()), chain(error), 0);
+    dead::letter(&handler.group, Some(handler), delivered, cause).await
 }
 
 /// How many deliveries beyond its attempts an event gets. Some are no fault of its own: each
@@ -166,6 +185,18 @@ pub(crate) fn is_certainly_new(group: &GroupCore, delivered: Delivered<'_>) -> b
     group.dedup.is_none() || message.origination.attempt <= 1 && fresh()
 }
 
+/// Asks for the right to handle an event; `None` where dedup has nothing to find.
+pub(crate) fn try_claim<I: Invoke>(entry: &Entry<I>, delivered: Delivered<'_>) -> Option<Claim> {
+    let group = &*entry.info.group;
+    let dedup = group.dedup.as_ref()?;
+    if is_certainly_new(group, delivered) {
+        return None;
+    }
+    let data = delivered.data(&*group.bus.codec).ok();
+    let payload = data.map(|data| stable_hash(&data));
+    Some(dedup.claim(&delivered.envelope().id, entry.info.hash, payload))
+}
+
 /// contract: X1, X3, X6
 async fn claim<'a, I: Invoke>(
     entry: &'a Entry<I>,
@@ -173,19 +204,9 @@ async fn claim<'a, I: Invoke>(
     slot: &mut Option<Slot<'a>>,
 ) -> Claimed {
     let group = &*entry.info.group;
-    let Some(dedup) = &group.dedup else {
-        return Claimed::Unneeded;
-    };
-    if is_certainly_new(group, delivered) {
-        return Claimed::Unneeded;
-    }
     let id = &delivered.envelope().id;
-    let payload = delivered
-        .data(&*group.bus.codec)
-        .ok()
-        .map(|data| stable_hash(&data));
-    loop {
-        match dedup.claim(id, entry.info.hash, payload) {
+    while let Some(claim) = try_claim(entry, delivered) {
+        match claim {
             Claim::First(guard) => return Claimed::First(guard),
             Claim::Done => {
                 trace::duplicate(&entry.info, delivered);
@@ -219,15 +240,17 @@ async fn claim<'a, I: Invoke>(
             }
         }
     }
+    Claimed::Unneeded
 }
 
 /// Attempts until a final state. A wait between attempts keeps the key's lane and gives up the
-/// slot (contract O2).
+/// slot (contract O2). The first attempt, where it has begun, has its input; a further one decodes
+/// the same bytes again (V2).
 async fn retrying<'a, I: Invoke>(
     entry: &'a Entry<I>,
-    input: &I::Input,
+    input: &mut Option<I::Input>,
     delivered: Delivered<'_>,
-    mut first: Option<First>,
+    mut first: Option<Attempted>,
     slot: &mut Option<Slot<'a>>,
     made: &mut u32,
 ) -> Verdict {
@@ -256,9 +279,22 @@ async fn retrying<'a, I: Invoke>(
         }
         *made = made.saturating_add(1);
         let outcome = match begun {
-            None => attempt(entry, input, delivered, number, own_trace.as_deref()).await,
-            Some(First::Ended(outcome)) => outcome,
-            Some(First::Runs { call, current }) => {
+            None => {
+                let decoded = match input.take() {
+                    Some(decoded) => Ok(decoded),
+                    None => entry.invoke.decode(delivered, &*group.bus.codec),
+                };
+                let input = match decoded {
+                    Ok(decoded) => input.insert(decoded),
+                    Err(error) => {
+                        *slot = None;
+                        return undecodable(&entry.info, delivered, &error).await;
+                    }
+                };
+                attempt(entry, input, delivered, number, own_trace.as_deref()).await
+            }
+            Some(Attempted::Ended(outcome)) => outcome,
+            Some(Attempted::Runs { call, current }) => {
                 through(call, current, group.settings.deadline).await
             }
         };

@@ -13,8 +13,10 @@ use std::task::{Context, Poll, Waker};
 use tidings_transport::BoxFuture;
 
 use super::attempt::{context, panicked};
-use super::deliver::{is_certainly_new, note};
+use super::dedup::{Claim, Guard};
+use super::deliver::{is_certainly_new, mark, note, try_claim};
 use super::{Delivered, Verdict};
+use crate::bus::GroupCore;
 use crate::emit::{Current, Entered, outside, turn_to};
 use crate::handler::{Entry, Invoke, Outcome, Wanted};
 
@@ -28,12 +30,29 @@ pub(crate) enum Begun {
 }
 
 /// A first attempt that did not simply end well.
-pub(crate) enum First {
+pub(crate) struct First {
+    pub(crate) attempt: Attempted,
+    /// Its event's id is claimed for the handler.
+    pub(crate) claimed: Option<Guard>,
+}
+
+/// How a first attempt stands.
+pub(crate) enum Attempted {
     Runs {
         call: BoxFuture<'static, Outcome>,
         current: Option<Box<Current>>,
     },
     Ended(Outcome),
+}
+
+impl First {
+    /// Of an event that needs no claim.
+    const fn unclaimed(attempt: Attempted) -> Self {
+        Self {
+            attempt,
+            claimed: None,
+        }
+    }
 }
 
 /// What the first attempts of a handler use again: nearly every one ends where it began.
@@ -121,9 +140,9 @@ pub(crate) fn begin<I: Invoke>(
     source: &mut impl Source,
     again: &mut Again,
 ) -> Begun {
-    let group = &*entry.info.group;
-    let call =
-        |input: I::Input, delivered: Delivered<'_>| entry.invoke.call(input, delivered, 1, group);
+    let call = |input: I::Input, delivered: Delivered<'_>| {
+        entry.invoke.call(input, delivered, 1, group(entry))
+    };
     begin_calls(entry, source, again, call)
 }
 
@@ -144,7 +163,8 @@ fn begin_calls<I: Invoke, F: Future<Output = Outcome> + Send + 'static>(
             let Some(delivered) = source.next(&entry.info.wanted) else {
                 break Ok(Begun::Done);
             };
-            let input = match is_usual(entry, delivered) {
+            let is_usual = is_usual(entry, delivered) && is_certainly_new(group(entry), delivered);
+            let input = match is_usual {
                 true => entry.invoke.local(delivered),
                 false => None,
             };
@@ -157,7 +177,10 @@ fn begin_calls<I: Invoke, F: Future<Output = Outcome> + Send + 'static>(
                     note(&entry.info, delivered, 1, Verdict::Completed);
                     outside(|| source.handled());
                 }
-                Ok(failed) => break Ok(Begun::More(First::Ended(failed))),
+                Ok(failed) => {
+                    let ended = Attempted::Ended(failed);
+                    break Ok(Begun::More(First::unclaimed(ended)));
+                }
                 Err(call) => break Err(call),
             }
         }
@@ -167,19 +190,70 @@ fn begin_calls<I: Invoke, F: Future<Output = Outcome> + Send + 'static>(
             again.current = current;
             begun
         }
-        Err(call) => Begun::More(First::Runs { call, current }),
+        Err(call) => Begun::More(First::unclaimed(Attempted::Runs { call, current })),
     }
 }
 
-/// Whether nothing of the pipeline comes before a handler's first attempt.
+/// Begins the first attempt of a delivery that came encoded: decodes it, claims its id, polls the
+/// handler once. Whatever is not plain is left to the rest of the pipeline, which finds it anew.
+pub(crate) fn begin_encoded<I: Invoke>(
+    entry: &Entry<I>,
+    delivered: Delivered<'_>,
+    again: &mut Again,
+) -> Begun {
+    let group = group(entry);
+    if !is_usual(entry, delivered) {
+        return Begun::Not;
+    }
+    // contract: D8, a dead letter is the pipeline's
+    let Ok(input) = entry.invoke.decode(delivered, &*group.bus.codec) else {
+        return Begun::Not;
+    };
+    let claimed = match try_claim(entry, delivered) {
+        None => None,
+        Some(Claim::First(guard)) => Some(guard),
+        Some(Claim::Done | Claim::Running(_) | Claim::Collision) => return Begun::Not,
+    };
+    let mut current = Some(context(entry, delivered, None, again.current.take()));
+    let place = place_of(&mut again.place);
+    let call = || entry.invoke.call(input, delivered, 1, group);
+    let polled = {
+        let _entered = Entered::new(&mut current);
+        poll_once(call, place)
+    };
+    match polled {
+        Ok(Outcome::Done) => {
+            again.current = current;
+            if let Some(guard) = claimed {
+                mark(group, guard);
+            }
+            note(&entry.info, delivered, 1, Verdict::Completed);
+            Begun::Done
+        }
+        Ok(failed) => {
+            again.current = current;
+            let attempt = Attempted::Ended(failed);
+            Begun::More(First { attempt, claimed })
+        }
+        Err(call) => {
+            let attempt = Attempted::Runs { call, current };
+            Begun::More(First { attempt, claimed })
+        }
+    }
+}
+
+fn group<I>(entry: &Entry<I>) -> &GroupCore {
+    &entry.info.group
+}
+
+/// Whether nothing of the pipeline but decoding and dedup comes before a handler's first attempt.
 #[inline(always)]
 fn is_usual<I: Invoke>(entry: &Entry<I>, delivered: Delivered<'_>) -> bool {
-    let group = &*entry.info.group;
+    let group = group(entry);
     delivered.message().origination.attempt <= 1
         && !entry.info.is_removed()
         && !group.gate.is_closed()
         && group.layers.is_empty()
-        && is_certainly_new(group, delivered)
 }
 
 /// The place for a handler's calls, which is made when it is called first.

@@ -72,8 +72,8 @@ impl Router {
         }
     }
 
-    /// The handler of an event that never left this process, if it has one alone and there is
-    /// nothing else to decide.
+    /// The handler of an event whose envelope is known, if it has one alone and there is nothing
+    /// else to decide.
     #[inline]
     pub(crate) fn sole(
         &mut self,
@@ -87,7 +87,9 @@ impl Router {
         let (_, route) = self.last.as_ref()?;
         let envelope = delivered.envelope();
         let is_odd = |key: &Bytes| std::str::from_utf8(key).is_err();
-        if !matches!(message.payload, Payload::Local(_))
+        // Of what never left this process the data has not either.
+        let is_whole = matches!(message.payload, Payload::Local(_)) || !delivered.is_local();
+        if !is_whole
             || message.key.as_ref().is_some_and(is_odd)
             || envelope.hops >= group.bus.config.max_hops
             || !route.any.is_empty()
@@ -101,22 +103,30 @@ impl Router {
         }
     }
 
-    /// Reads the envelope of what was received and decides what becomes of it.
-    pub(crate) fn route(&mut self, group: &GroupCore, intake: &mut Intake) -> Plan {
-        let message = intake.message();
+    /// Reads the envelope of what came encoded; an error is what is to be done instead.
+    pub(crate) fn read(&mut self, group: &GroupCore, message: &Inbound) -> Result<Parsed, Plan> {
         if matches!(message.payload, Payload::Tombstone) {
-            return Plan::Skip("tombstone");
+            return Err(Plan::Skip("tombstone"));
         }
         let route = self.find(&message.topic);
-        if let Carried::Raw(_) = &message.envelope {
-            match parse(group, &route, message) {
+        parse(group, &route, message).map_err(|error| {
+            let cause = Cause::new(Reason::Decode(error.reason()), chain(&error), 0);
+            Plan::DeadLetter(cause)
+        })
+    }
+
+    /// Decides what becomes of what was received, and reads its envelope first if nobody has.
+    pub(crate) fn route(&mut self, group: &GroupCore, intake: &mut Intake) -> Plan {
+        if intake.is_unread() {
+            match self.read(group, intake.message()) {
                 Ok(parsed) => intake.read(parsed),
-                Err(error) => {
-                    let cause = Cause::new(Reason::Decode(error.reason()), chain(&error), 0);
-                    return Plan::DeadLetter(cause);
-                }
+                Err(plan) => return plan,
             }
         }
+        if matches!(intake.message().payload, Payload::Tombstone) {
+            return Plan::Skip("tombstone");
+        }
+        let route = self.find(&intake.message().topic);
         self.plan(group, &route, intake)
     }
 

@@ -43,6 +43,11 @@ impl Intake {
         self.0.parsed = Some(Box::new(parsed));
     }
 
+    /// Whether its envelope is still to be read.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.0.parsed.is_none() && self.message().envelope.local().is_none()
+    }
+
     #[inline]
     #[allow(
         clippy::expect_used,
@@ -110,9 +115,25 @@ impl<'a> Delivered<'a> {
         })
     }
 
+    /// One in its batch whose envelope was read.
+    pub(crate) fn read(batch: &'a Batch, at: usize, parsed: &'a Parsed) -> Option<Self> {
+        let (message, settle) = batch.get(at)?;
+        Some(Self {
+            message,
+            settle,
+            parsed: Some(parsed),
+        })
+    }
+
     #[inline]
     pub(crate) fn message(self) -> &'a Inbound {
         self.message
+    }
+
+    /// Whether the event never left this process.
+    #[inline]
+    pub(crate) fn is_local(self) -> bool {
+        self.parsed.is_none()
     }
 
     #[inline]

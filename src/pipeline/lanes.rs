@@ -47,6 +47,11 @@ impl<T> Lanes<T> {
         self.busy.is_empty()
     }
 
+    /// Whether somebody is in a lane.
+    pub(crate) fn is_taken(&self, lane: &LaneKey) -> bool {
+        self.busy.contains_key(lane)
+    }
+
     /// Takes a free lane.
     pub(crate) fn take(&mut self, lane: LaneKey) {
         self.busy.entry(lane).or_default();

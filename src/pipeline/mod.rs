@@ -33,7 +33,7 @@ pub use retry::RetryPolicy;
 pub(crate) use budget::RetryBudget;
 pub(crate) use dedup::Dedup;
 pub(crate) use deliver::deliver;
-pub(crate) use first::{Again, Agains, Begun, First, Once, Source, begin};
+pub(crate) use first::{Again, Agains, Begun, First, Once, Source, begin, begin_encoded};
 pub(crate) use gate::Gate;
 pub(crate) use hash::stable_hash;
 pub(crate) use job::{Delivered, Finished, Job, Verdict};

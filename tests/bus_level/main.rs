@@ -4,6 +4,7 @@
 //! The conformance suite proves transports; it does not know the bus, so these cases are here.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod batches;
 mod dead_letters;
 mod dedup;
 mod failures;

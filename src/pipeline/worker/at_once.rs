@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tidings_transport::{Batch, Payload, Received};
+use tidings_transport::{Batch, Envelope, EventId, Payload};
 
 use super::Worker;
 use crate::bus::GroupCore;
@@ -17,9 +17,9 @@ use crate::pipeline::{Begun, First, Source, trace};
 /// Deliveries of a batch that one handler takes, one after the other, each as far as it ends at once.
 pub(crate) struct Run<'a> {
     group: &'a GroupCore,
-    batch: &'a mut Batch,
+    pub(super) batch: &'a mut Batch,
     /// The next one.
-    at: usize,
+    pub(super) at: usize,
     /// A key whose lane nobody is in needs none while its handler ends at once.
     takes_keys: bool,
     settled: u32,
@@ -68,14 +68,32 @@ impl Run<'_> {
         let mut received = self.batch.take(at);
         received.ack_in_place();
         if let Some(envelope) = received.envelope.local() {
-            let completions = &self.group.bus.completions;
-            completions.group_done(&envelope.id, &self.group.name);
+            self.tell_done(&envelope.id);
         }
+    }
+
+    /// As [`handled`](Source::handled), for one that came encoded: its event is dropped already.
+    pub(super) fn handled_read(&mut self, envelope: &Envelope) {
+        let at = self.at;
+        self.at += 1;
+        self.settled += 1;
+        if self.group.bus.completions.is_tracking() {
+            self.batch.finish(at);
+            self.batch.flush();
+            self.tell_done(&envelope.id);
+        } else {
+            self.batch.finish(at);
+        }
+    }
+
+    fn tell_done(&self, id: &EventId) {
+        let completions = &self.group.bus.completions;
+        completions.group_done(id, &self.group.name);
     }
 }
 
 /// How a run came to its end.
-enum Ran {
+pub(super) enum Ran {
     /// Whatever comes next is not its handler's.
     On,
     /// The first attempt of the next delivery began.
@@ -88,6 +106,7 @@ impl Worker<'_> {
     /// Takes a batch in; nothing of it is left.
     pub(super) fn take_in(&mut self, batch: &mut Batch) {
         let group = Arc::clone(&self.group);
+        self.takes_in = true;
         let mut run = Run {
             group: &group,
             batch,
@@ -103,15 +122,12 @@ impl Worker<'_> {
                     match self.run_on(&mut run) {
                         Ran::On => {}
                         Ran::More(handler, first) => {
-                            let received = run.batch.take(run.at);
-                            run.at += 1;
-                            self.go_on(received, handler, first);
+                            let intake = self.take_out(&mut run);
+                            self.go_on(intake, handler, first);
                         }
                         Ran::Not => {
-                            let received = run.batch.take(run.at);
-                            run.at += 1;
-                            let spare = self.spares.pop().unwrap_or_default();
-                            self.admit(Intake::take(spare, received));
+                            let intake = self.take_out(&mut run);
+                            self.admit(intake);
                         }
                     }
                 }
@@ -129,6 +145,19 @@ impl Worker<'_> {
         }
         // What a broken worker leaves is given back.
         batch.drain().for_each(drop);
+        self.takes_in = false;
+        if !self.group.draining.is_cancelled() {
+            // What was lost comes no more.
+            self.closed_lanes.clear();
+        }
+    }
+
+    /// Moves the next one out of its batch. Those before it are told first.
+    pub(super) fn take_out(&mut self, run: &mut Run<'_>) -> Intake {
+        run.batch.flush();
+        let received = run.batch.take(run.at);
+        run.at += 1;
+        Intake::take(self.spares.pop().unwrap_or_default(), received)
     }
 
     #[inline]
@@ -140,9 +169,10 @@ impl Worker<'_> {
         {
             return Ran::Not;
         }
-        let Some(handler) = Delivered::local(run.batch, run.at)
-            .and_then(|delivered| self.router.sole(&self.group, delivered))
-        else {
+        let Some(delivered) = Delivered::local(run.batch, run.at) else {
+            return self.run_encoded(run);
+        };
+        let Some(handler) = self.router.sole(&self.group, delivered) else {
             return Ran::Not;
         };
         run.takes_keys =
@@ -166,9 +196,7 @@ impl Worker<'_> {
     }
 
     /// Drives a delivery on whose first attempt did not simply end well.
-    fn go_on(&mut self, received: Received, handler: Arc<dyn ErasedHandler>, first: First) {
-        let spare = self.spares.pop().unwrap_or_default();
-        let intake = Intake::take(spare, received);
+    pub(super) fn go_on(&mut self, intake: Intake, handler: Arc<dyn ErasedHandler>, first: First) {
         self.started += 1;
         self.unsettled += 1;
         self.bytes += intake.size();

@@ -1,4 +1,5 @@
 mod at_once;
+mod encoded;
 mod held;
 mod settle;
 
@@ -78,8 +79,11 @@ pub(crate) struct Worker<'a> {
     quiescing: Vec<(u64, oneshot::Sender<()>)>,
     /// Kept until the end, because giving them back now would bring them here again.
     handed_back: Vec<Intake>,
-    /// Lanes of those: what comes for them joins them (contract O1).
+    /// Lanes of those, and of what was given back amid its batch: what comes for them joins them
+    /// (contract O1).
     closed_lanes: HashSet<LaneKey>,
+    /// A batch is being taken in.
+    takes_in: bool,
     /// The handler polled on this task, as the watchdog was told.
     polled: u64,
     unsettled: usize,
@@ -142,6 +146,7 @@ impl<'a> Worker<'a> {
             quiescing: Vec::new(),
             handed_back: Vec::new(),
             closed_lanes: HashSet::new(),
+            takes_in: false,
             polled: 0,
             unsettled: 0,
             bytes: 0,
@@ -239,8 +244,12 @@ impl<'a> Worker<'a> {
             intake.release();
             return;
         }
-        self.unsettled += 1;
         let plan = self.router.route(&self.group, &mut intake);
+        self.admit_to(intake, plan);
+    }
+
+    fn admit_to(&mut self, intake: Intake, plan: Plan) {
+        self.unsettled += 1;
         self.bytes += intake.size();
         let work = Work { intake, plan };
         if self.group.settings.ordered

@@ -100,7 +100,7 @@ impl Worker<'_> {
                     self.bytes -= work.intake.size();
                     self.give_back(work.intake);
                 }
-                if self.group.draining.is_cancelled() {
+                if self.group.draining.is_cancelled() || self.takes_in {
                     self.closed_lanes.insert(lane);
                 }
             }
