@@ -188,6 +188,7 @@ impl Reader {
     /// The next entries; none at the end.
     fn read(&mut self) -> Result<Vec<Entry>, TransportError> {
         let mut entries = Vec::new();
+        let mut copier = headers::Reader::default();
         let newest = std::mem::take(&mut self.newest);
         let topic = self.topic.clone();
         while entries.len() < AHEAD
@@ -197,7 +198,7 @@ impl Reader {
                 if newest.contains(&(partition, offset)) {
                     entries.push(Entry {
                         token: offset.cast_unsigned(),
-                        message: headers::inbound(message, &topic),
+                        message: copier.read(message, &topic),
                     });
                 }
             })?

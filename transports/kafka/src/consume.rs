@@ -196,7 +196,8 @@ impl Member {
         for at in 0..count {
             let partition = &state.partitions[(*turn + at) % count];
             partition.hand_over(max - batch.len(), batch);
-            if batch.len() >= max {
+            // What is settled with one partition is settled at once: so not much of another.
+            if batch.len() >= max.div_ceil(4) {
                 break;
             }
         }

@@ -67,64 +67,110 @@ pub(crate) fn to_kafka(fields: &Headers, headers: &Headers) -> OwnedHeaders {
     all
 }
 
-/// The attributes and all other headers. A header without a value reads as an empty one; one whose
-/// name is no UTF-8 cannot be read through the client and is left out, which the log says.
-pub(crate) fn from_kafka(
-    raw: &BorrowedHeaders,
-    mut bytes: impl FnMut(&[u8]) -> Bytes,
-) -> (Headers, Headers) {
-    let mut fields = Vec::with_capacity(raw.count());
-    let mut headers = Vec::new();
-    for at in 0..raw.count() {
-        // rdkafka panics over a name that is no UTF-8.
-        let Ok(Some(header)) = catch_unwind(AssertUnwindSafe(|| raw.try_get(at))) else {
-            tracing::warn!(header = at, "a Kafka header's name is no UTF-8: left out");
-            continue;
-        };
-        let value = bytes(header.value.unwrap_or_default());
-        let known = KNOWN.iter().find(|(_, key)| *key == header.key);
-        match (known, header.key.strip_prefix(PREFIX)) {
-            (Some((field, _)), _) => fields.push((Name::from_static(field), value)),
-            (None, Some(other)) => fields.push((Name::from(other), value)),
-            (None, None) if header.key == CONTENT_TYPE => {
-                fields.push((Name::from_static(field::CONTENT_TYPE), value));
-            }
-            (None, None) => headers.push((Name::from(header.key), value)),
-        }
-    }
-    (fields.into_iter().collect(), headers.into_iter().collect())
+/// Reads records, the bytes of many into one buffer: to allocate and free for each costs more than to
+/// copy it.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    buffer: BytesMut,
 }
 
-/// A record, with one buffer for all its bytes.
-pub(crate) fn inbound(message: &BorrowedMessage<'_>, topic: &Name) -> Inbound {
-    let payload = message.payload();
-    let key = message.key();
-    let size = payload.map_or(0, <[u8]>::len) + key.map_or(0, <[u8]>::len);
-    let mut buffer = BytesMut::with_capacity(size + 512);
-    let mut bytes = |part: &[u8]| -> Bytes {
-        buffer.extend_from_slice(part);
-        buffer.split().freeze()
-    };
-    let payload = payload.map_or(Payload::Tombstone, |payload| Payload::Bytes(bytes(payload)));
-    let key = key.map(&mut bytes);
-    let (fields, headers) = match message.headers() {
-        Some(raw) => from_kafka(raw, &mut bytes),
-        None => (Headers::new(), Headers::new()),
-    };
-    let millis = message.timestamp().to_millis();
-    Inbound {
-        topic: topic.clone(),
-        key,
-        envelope: Carried::Raw(fields),
-        headers,
-        payload,
-        origination: Origination {
-            attempt: 0,
-            position: Some(Position {
-                partition: message.partition(),
-                offset: message.offset(),
-            }),
-            published: millis.map(|millis| Timestamp::from_micros(millis.saturating_mul(1_000))),
-        },
+/// A buffer lives as long as anything that was read into it: so it is no longer than what some
+/// records take, and a large record has one of its own.
+const BUFFER: usize = 16 * 1024;
+const LARGE: usize = BUFFER / 4;
+
+/// What the headers of a record may take before it is known.
+const HEADERS: usize = 512;
+
+impl Reader {
+    /// A record as it is handed over.
+    pub(crate) fn read(&mut self, message: &BorrowedMessage<'_>, topic: &Name) -> Inbound {
+        let (payload, key) = (message.payload(), message.key());
+        let size = payload.map_or(0, <[u8]>::len) + key.map_or(0, <[u8]>::len);
+        if size > LARGE {
+            let mut own = Self {
+                buffer: BytesMut::with_capacity(size + HEADERS),
+            };
+            return own.copy(message, topic);
+        }
+        if self.buffer.capacity() < size + HEADERS {
+            self.buffer = BytesMut::with_capacity(BUFFER);
+        }
+        self.copy(message, topic)
+    }
+
+    fn copy(&mut self, message: &BorrowedMessage<'_>, topic: &Name) -> Inbound {
+        let payload = match message.payload() {
+            Some(payload) => Payload::Bytes(self.bytes(payload)),
+            None => Payload::Tombstone,
+        };
+        let key = message.key().map(|key| self.bytes(key));
+        let (fields, headers) = match message.headers() {
+            Some(raw) => self.headers(raw),
+            None => (Headers::new(), Headers::new()),
+        };
+        let millis = message.timestamp().to_millis();
+        Inbound {
+            topic: topic.clone(),
+            key,
+            envelope: Carried::Raw(fields),
+            headers,
+            payload,
+            origination: Origination {
+                attempt: 0,
+                position: Some(Position {
+                    partition: message.partition(),
+                    offset: message.offset(),
+                }),
+                published: millis
+                    .map(|millis| Timestamp::from_micros(millis.saturating_mul(1_000))),
+            },
+        }
+    }
+
+    /// The attributes and all other headers. A header without a value reads as an empty one; one
+    /// whose name is no UTF-8 cannot be read through the client and is left out, which the log says.
+    fn headers(&mut self, raw: &BorrowedHeaders) -> (Headers, Headers) {
+        let mut fields = Vec::with_capacity(raw.count());
+        let mut headers = Vec::new();
+        for at in 0..raw.count() {
+            // rdkafka panics over a name that is no UTF-8.
+            let Ok(Some(header)) = catch_unwind(AssertUnwindSafe(|| raw.try_get(at))) else {
+                tracing::warn!(header = at, "a Kafka header's name is no UTF-8: left out");
+                continue;
+            };
+            let value = self.value(header.value.unwrap_or_default());
+            match header.key.strip_prefix(PREFIX) {
+                Some(name) => fields.push((known(name), value)),
+                None if header.key == CONTENT_TYPE => {
+                    fields.push((Name::from_static(field::CONTENT_TYPE), value));
+                }
+                None => headers.push((Name::from(header.key), value)),
+            }
+        }
+        (fields.into_iter().collect(), headers.into_iter().collect())
+    }
+
+    /// Most records say the same in some of their headers.
+    fn value(&mut self, value: &[u8]) -> Bytes {
+        match value {
+            b"1.0" => Bytes::from_static(b"1.0"),
+            b"application/json" => Bytes::from_static(b"application/json"),
+            b"1" => Bytes::from_static(b"1"),
+            _ => self.bytes(value),
+        }
+    }
+
+    fn bytes(&mut self, part: &[u8]) -> Bytes {
+        self.buffer.extend_from_slice(part);
+        self.buffer.split().freeze()
+    }
+}
+
+/// An attribute's name, which needs no memory if it is one of those that this library writes.
+fn known(name: &str) -> Name {
+    match KNOWN.iter().find(|(field, _)| *field == name) {
+        Some((field, _)) => Name::from_static(field),
+        None => Name::from(name),
     }
 }

@@ -11,21 +11,22 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
-use tidings_transport::{ErrorKind, Mode, TransportError};
+use tidings_transport::{ErrorKind, Mode, Received, TransportError};
 use tokio::sync::oneshot;
 
 use crate::consume::{Leave, Member};
+use crate::headers::Reader;
 use crate::rebalance::{Context, commit, store};
 use crate::settle::{Bell, Partition, Wait};
 use crate::status::Status;
-use crate::{KafkaConfig, error, headers, topic};
+use crate::{KafkaConfig, error, topic};
 
 /// Messages taken in before who receives is told.
 pub(crate) const BATCH: usize = 256;
 
 /// How long a full buffer is waited for before its partition is paused: to pause throws away what
 /// was fetched (trap 9), which is not worth it for a moment.
-const PATIENCE: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long one poll waits, with and without a paused partition to look after.
 pub(crate) const IDLE: Duration = Duration::from_millis(100);
@@ -66,6 +67,8 @@ pub(crate) fn start(
         committed: Instant::now(),
         version: 0,
         partitions: Vec::new(),
+        reader: Reader::default(),
+        polled: Vec::with_capacity(BATCH),
         idle: Idle::No,
     };
     let thread = std::thread::Builder::new()
@@ -105,6 +108,9 @@ struct Poller {
     // What the member has, as of this version.
     version: u64,
     partitions: Vec<Arc<Partition>>,
+    reader: Reader,
+    // Of one partition, polled and not taken in yet.
+    polled: Vec<Received>,
     idle: Idle,
 }
 
@@ -186,20 +192,28 @@ impl Poller {
     fn poll(&mut self, time: Duration) {
         let most = self.member.subscribe.window.clamp(1, BATCH);
         let mut wait = time;
+        let mut from: Option<Arc<Partition>> = None;
         for _ in 0..most {
             match self.consumer.poll(wait) {
                 None => break,
                 Some(Ok(message)) => {
                     let place = (message.topic(), message.partition());
-                    let here = |it: &&Arc<Partition>| it.is_at(place);
-                    if !self.partitions.iter().any(|it| here(&it)) {
-                        // It was assigned within this poll.
-                        (self.version, self.partitions) = self.member.partitions();
+                    let here = |it: &Arc<Partition>| it.is_at(place);
+                    if !from.as_ref().is_some_and(here) {
+                        if let Some(from) = from {
+                            from.take_in(&mut self.polled);
+                        }
+                        if !self.partitions.iter().any(here) {
+                            // It was assigned within this poll.
+                            (self.version, self.partitions) = self.member.partitions();
+                        }
+                        // One that was revoked between its fetch and here is its next owner's.
+                        from = self.partitions.iter().find(|it| here(it)).cloned();
                     }
-                    // One that was revoked between its fetch and here is its next owner's.
-                    if let Some(partition) = self.partitions.iter().find(here) {
-                        let inbound = headers::inbound(&message, &partition.topic);
-                        partition.take_in(message.offset(), inbound);
+                    if let Some(from) = &from {
+                        let inbound = self.reader.read(&message, &from.topic);
+                        let index = message.offset().cast_unsigned();
+                        self.polled.push(Received::queued(inbound, index));
                     }
                 }
                 Some(Err(error)) => failed(
@@ -210,6 +224,9 @@ impl Poller {
                 ),
             }
             wait = Duration::ZERO;
+        }
+        if let Some(from) = from {
+            from.take_in(&mut self.polled);
         }
         // Only for who waits for it: what is taken over and not handed over is lost with the partition.
         if self.member.subscribe.mode == Mode::AtMostOnce

@@ -1,6 +1,8 @@
 //! One assignment of one partition to this member: what was polled, what is out, what is final, and
 //! from that the one offset that may be committed (D3).
 
+mod ahead;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -8,6 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tidings_transport::{Batch, Inbound, Mode, Name, Received, Settle};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+use ahead::{Ahead, Level};
 
 /// What the assignments of one member tell its thread and who receives.
 #[derive(Debug, Default)]
@@ -82,9 +86,9 @@ pub(crate) struct Partition {
 #[derive(Default)]
 struct State {
     /// Polled, and not taken over yet: of a group that takes before it hands over.
-    held: VecDeque<(i64, Inbound)>,
+    held: Ahead,
     /// Polled and not handed over, in the order of their offsets.
-    ready: VecDeque<Received>,
+    ready: Ahead,
     /// Polled and not final, with what is final behind the first of them.
     records: VecDeque<Record>,
     /// Handed over and not settled.
@@ -128,22 +132,27 @@ impl Partition {
         self.number == number && self.topic.as_str() == topic
     }
 
-    /// Takes in what was polled.
-    pub(crate) fn take_in(&self, offset: i64, message: Inbound) {
+    /// Takes in what was polled, with offsets for indexes. What was lost meanwhile is its next
+    /// owner's.
+    pub(crate) fn take_in(&self, polled: &mut Vec<Received>) {
+        let Some(last) = polled.last().map(Received::index) else {
+            return;
+        };
         let mut state = self.state();
         if self.lost.is_cancelled() {
-            return;
+            drop(state);
+            return polled.clear();
         }
-        state.next = Some(offset + 1);
+        state.next = Some(last.cast_signed() + 1);
         match self.mode {
-            Mode::AtMostOnce => state.held.push_back((offset, message)),
+            Mode::AtMostOnce => state.held.extend(polled.drain(..)),
             Mode::AtLeastOnce | Mode::Replay { .. } => {
-                state.records.push_back(Record {
-                    offset,
+                let records = polled.iter().map(|received| Record {
+                    offset: received.index().cast_signed(),
                     is_final: false,
                 });
-                let index = offset.cast_unsigned();
-                state.ready.push_back(Received::queued(message, index));
+                state.records.extend(records);
+                state.ready.extend(polled.drain(..));
             }
         }
     }
@@ -154,7 +163,7 @@ impl Partition {
         let state = self.state();
         let room = self.window.saturating_sub(state.out + state.ready.len());
         let count = room.min(state.held.len());
-        let (last, _) = state.held.get(count.checked_sub(1)?)?;
+        let last = state.held.offset(count.checked_sub(1)?)?;
         Some((count, last + 1))
     }
 
@@ -164,13 +173,8 @@ impl Partition {
         if self.lost.is_cancelled() {
             return;
         }
-        for _ in 0..count {
-            let Some((offset, message)) = state.held.pop_front() else {
-                break;
-            };
-            let index = offset.cast_unsigned();
-            state.ready.push_back(Received::queued(message, index));
-        }
+        let taken = state.held.take(count);
+        state.ready.extend(taken.into_iter());
     }
 
     /// Whether anything waits to be taken over.
@@ -187,33 +191,28 @@ impl Partition {
         }
         let settle: Arc<dyn Settle> = Arc::clone(self) as _;
         let before = batch.len();
-        if state.ready.len() <= room {
-            batch.add(&mut state.ready, &settle);
-        } else {
-            let mut part: VecDeque<Received> = state.ready.drain(..room).collect();
-            batch.add(&mut part, &settle);
-        }
+        state.ready.hand_over(room, batch, &settle);
         state.out += batch.len() - before;
-        let room = state.ready.len() <= self.window / 2;
+        let has_room = state.level().has_room(self.window);
         drop(state);
-        if room {
+        if has_room {
             self.bell.wake(Wait::Room);
         }
     }
 
-    /// Whether as many wait here as may be out: then there is no use in polling for more.
+    /// Whether as many wait here as may.
     pub(crate) fn is_clogged(&self) -> bool {
         let state = self.state();
-        !state.over && !state.paused && state.waiting() >= self.window
+        !state.over && !state.paused && state.level().is_full(self.window)
     }
 
-    /// Whether there is room again, half a window of it.
+    /// Whether there is room again, half of what may wait.
     pub(crate) fn has_room(&self) -> bool {
         let state = self.state();
-        state.over || state.paused || state.waiting() <= self.window / 2
+        state.over || state.paused || state.level().has_room(self.window)
     }
 
-    /// Whether it should be paused, or go on, if that is not so already; half of the window lies
+    /// Whether it should be paused, or go on, if that is not so already; half of what may wait lies
     /// between the two.
     pub(crate) fn pause(&self) -> Option<bool> {
         let mut state = self.state();
@@ -221,8 +220,8 @@ impl Partition {
             return None;
         }
         let wanted = match state.paused {
-            false => state.waiting() >= self.window,
-            true => state.waiting() > self.window / 2,
+            false => state.level().is_full(self.window),
+            true => !state.level().has_room(self.window),
         };
         (wanted != state.paused).then(|| {
             state.paused = wanted;
@@ -319,9 +318,11 @@ impl Partition {
 }
 
 impl State {
-    /// How many were polled and not handed over.
-    fn waiting(&self) -> usize {
-        self.held.len() + self.ready.len()
+    /// How much was polled and not handed over.
+    fn level(&self) -> Level {
+        let mut level = self.held.level();
+        level += self.ready.level();
+        level
     }
 
     fn mark(&self) -> Option<i64> {
@@ -335,18 +336,20 @@ impl State {
         match (mode, self.records.get(window)) {
             (Mode::AtMostOnce, _) => window.saturating_sub(self.out).min(self.ready.len()),
             (_, None) => self.ready.len(),
-            (_, Some(beyond)) => self
-                .ready
-                .partition_point(|received| received.index() < beyond.offset.cast_unsigned()),
+            (_, Some(beyond)) => self.ready.before(beyond.offset),
         }
     }
 
     fn finish(&mut self, offset: i64) {
-        let found = self
-            .records
-            .binary_search_by_key(&offset, |record| record.offset);
-        if let Some(record) = found.ok().and_then(|at| self.records.get_mut(at)) {
-            record.is_final = true;
+        if self.records.front().is_some_and(|it| it.offset == offset) {
+            self.records.pop_front();
+        } else {
+            let found = self
+                .records
+                .binary_search_by_key(&offset, |record| record.offset);
+            if let Some(record) = found.ok().and_then(|at| self.records.get_mut(at)) {
+                record.is_final = true;
+            }
         }
         while self.records.front().is_some_and(|record| record.is_final) {
             self.records.pop_front();
@@ -389,10 +392,7 @@ impl Settle for Partition {
         }
         state.out -= 1;
         if self.mode != Mode::AtMostOnce && !self.lost.is_cancelled() {
-            let at = state
-                .ready
-                .partition_point(|received| received.index() < index);
-            state.ready.insert(at, Received::queued(message, index));
+            state.ready.put_back(index, message);
         }
         drop(state);
         self.bell.ready.notify_one();

@@ -20,10 +20,18 @@ fn message() -> Inbound {
 }
 
 fn taken(partition: &Arc<Partition>, offsets: &[i64]) -> Vec<Received> {
-    for offset in offsets {
-        partition.take_in(*offset, message());
-    }
+    take_in(partition, offsets.iter().copied());
     handed(partition, 100)
+}
+
+fn take_in(partition: &Partition, offsets: impl IntoIterator<Item = i64>) {
+    let index = i64::cast_unsigned;
+    let polled = offsets.into_iter();
+    let mut polled = polled
+        .map(|offset| Received::queued(message(), index(offset)))
+        .collect();
+    partition.take_in(&mut polled);
+    assert!(polled.is_empty(), "all are taken in, or dropped");
 }
 
 fn handed(partition: &Arc<Partition>, max: usize) -> Vec<Received> {
@@ -80,9 +88,7 @@ fn the_window_is_a_span_and_not_a_count() {
 #[test]
 fn released_messages_keep_their_place() {
     let partition = partition(10, Mode::AtLeastOnce);
-    for offset in 0..4 {
-        partition.take_in(offset, message());
-    }
+    take_in(&partition, 0..4);
     let first = handed(&partition, 3);
     first.into_iter().rev().for_each(Received::release);
     assert_eq!(offsets(&handed(&partition, 100)), [0, 1, 2, 3]);
@@ -127,15 +133,36 @@ fn at_most_once_takes_over_a_window_and_stores_nothing_else() {
 /// Trap 9: paused at the window, let go at half of it.
 #[test]
 fn pausing_has_two_thresholds() {
-    let partition = partition(4, Mode::AtLeastOnce);
-    (0..3).for_each(|offset| partition.take_in(offset, message()));
+    let partition = partition(4_000, Mode::AtLeastOnce);
+    take_in(&partition, 0..3_999);
     assert_eq!(partition.pause(), None);
-    partition.take_in(3, message());
+    take_in(&partition, [3_999]);
     assert_eq!(partition.pause(), Some(true));
     assert_eq!(partition.pause(), None);
-    let first = handed(&partition, 1);
-    assert_eq!(partition.pause(), None, "three of four still wait");
+    let first = handed(&partition, 1_999);
+    assert_eq!(partition.pause(), None, "more than half still wait");
     let second = handed(&partition, 1);
     assert_eq!(partition.pause(), Some(false));
     drop((first, second));
+}
+
+/// Of small messages more than a window may wait, up to a megabyte.
+#[test]
+fn small_messages_are_polled_ahead() {
+    let partition = partition(4, Mode::AtLeastOnce);
+    take_in(&partition, 0..2_047);
+    assert_eq!(partition.pause(), None);
+    assert!(!partition.is_clogged());
+    take_in(&partition, [2_047]);
+    assert!(partition.is_clogged());
+    assert_eq!(partition.pause(), Some(true));
+    let mut taken = 0;
+    while partition.pause().is_none() {
+        let handed = handed(&partition, 100);
+        assert_eq!(handed.len(), 4, "the window holds");
+        taken += handed.len();
+        handed.into_iter().for_each(Received::ack);
+    }
+    assert_eq!(taken, 1_024);
+    assert_eq!(partition.mark(), Some(1_024));
 }
