@@ -103,7 +103,8 @@ impl BusCore {
         if !self.capabilities.durable || self.declared.has(topic) {
             return Ok(());
         }
-        self.declared.ensure(self, topic).await
+        // Boxed, because every publish that waits would have room for what is done once.
+        Box::pin(self.declared.ensure(self, topic)).await
     }
 
     pub(crate) fn is_closing(&self) -> bool {
