@@ -33,6 +33,10 @@ struct Args {
     #[cfg(feature = "kafka")]
     #[arg(long, value_name = "URL")]
     kafka: Option<String>,
+    /// Be the process whose memory is measured.
+    #[cfg(feature = "kafka")]
+    #[arg(long, hide = true, requires = "kafka")]
+    slow_consumer: bool,
     /// Rounds; each runs every case once. Default 101, on a broker 7.
     #[arg(long)]
     rounds: Option<usize>,
@@ -49,6 +53,15 @@ struct Args {
 
 fn main() -> Result<ExitCode> {
     let args = Args::parse();
+    #[cfg(feature = "kafka")]
+    if let Some(url) = &args.kafka {
+        let wanted = |only: &String| cases::resident::NAME.starts_with(only.as_str());
+        match &args.only {
+            _ if args.slow_consumer => return cases::resident::consume(url, args.smoke),
+            Some(only) if wanted(only) => return cases::resident::run(url, args.smoke),
+            _ => {}
+        }
+    }
     #[cfg(feature = "kafka")]
     let (broker, mut cases) = match &args.kafka {
         Some(url) => (true, cases::on_kafka(url)?),
@@ -84,6 +97,10 @@ fn main() -> Result<ExitCode> {
     if let Some(path) = args.write {
         let page = report::page(&measured, settings);
         std::fs::write(&path, page).with_context(|| format!("writing {}", path.display()))?;
+    }
+    #[cfg(feature = "kafka")]
+    if let (Some(url), None) = (&args.kafka, &args.only) {
+        return cases::resident::run(url, args.smoke);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -215,6 +215,7 @@ fn consume_raw(servers: &Arc<str>, runtime: &Arc<Runtime>) -> Case {
                 .set("auto.commit.interval.ms", "1000")
                 .set("auto.offset.reset", "earliest")
                 .set("fetch.queue.backoff.ms", "10")
+                .set("check.crcs", "true")
                 .create()?;
             consumer.subscribe(&["bench.backlog"])?;
             let mut total = 0;

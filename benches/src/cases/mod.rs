@@ -1,11 +1,14 @@
 //! What is measured.
 
+mod encoded;
 mod inline;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod latency;
 pub(crate) mod name;
 mod queued;
+#[cfg(feature = "kafka")]
+pub(crate) mod resident;
 mod threads;
 
 use anyhow::Result;
@@ -40,6 +43,7 @@ pub(crate) fn all() -> Result<Vec<Case>> {
     let mut cases = inline::cases()?;
     cases.extend(threads::cases()?);
     cases.extend(queued::cases()?);
+    cases.extend(encoded::cases()?);
     cases.extend(latency::cases()?);
     Ok(cases)
 }

@@ -36,6 +36,10 @@ pub(crate) const QUEUED_LAYER: &str = "queued event, 1 handler middleware";
 pub(crate) const QUEUED_KEYED: &str = "queued event with a key";
 pub(crate) const QUEUED_TWO: &str = "queued event, 2 handlers";
 
+pub(crate) const ENCODED_RAW: &str = "serde_json::from_slice, 200 bytes";
+pub(crate) const ENCODED: &str = "encoded event, 1 handler";
+pub(crate) const ENCODED_WAITS: &str = "encoded event, 1 handler that waits";
+
 pub(crate) const LATENCY_RAW: &str = "tokio mpsc, send to receive, p50, busy runtime";
 pub(crate) const LATENCY: &str = "emit to handler, p50, busy runtime";
 
