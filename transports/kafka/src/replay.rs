@@ -10,7 +10,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use tidings_transport::{ErrorKind, Lag, Name, Start, Subscribe, Timestamp, TransportError};
+use tidings_transport::{
+    ErrorKind, Lag, Name, Received, Start, Subscribe, Timestamp, TransportError,
+};
 
 use crate::admin::Admin;
 use crate::consume::{Leave, Member};
@@ -178,6 +180,8 @@ struct Replay {
 struct Reader {
     topic: Name,
     consumer: BaseConsumer<Asking>,
+    records: headers::Reader,
+    polled: Vec<Received>,
     unread: Vec<Unread>,
 }
 
@@ -200,6 +204,8 @@ impl Replay {
             let reader = Reader {
                 topic,
                 consumer,
+                records: headers::Reader::default(),
+                polled: Vec::new(),
                 unread,
             };
             reader.begin()?;
@@ -295,7 +301,10 @@ impl Reader {
                     };
                     let last = offset + 1 >= *end;
                     if offset < *end {
-                        partition.take_in(offset, headers::inbound(&message, &partition.topic));
+                        let inbound = self.records.read(&message, &partition.topic);
+                        let index = offset.cast_unsigned();
+                        self.polled.push(Received::queued(inbound, index));
+                        partition.take_in(&mut self.polled);
                     }
                     if last {
                         self.reached(number);

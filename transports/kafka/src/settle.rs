@@ -282,7 +282,7 @@ impl Partition {
     /// Whether all that was polled is settled.
     pub(crate) fn is_idle(&self) -> bool {
         let state = self.state();
-        state.over || state.out + state.waiting() == 0
+        state.over || state.out + state.held.len() + state.ready.len() == 0
     }
 
     /// Hands over no more; what was not handed over is forgotten and comes again elsewhere.

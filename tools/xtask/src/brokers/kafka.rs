@@ -25,6 +25,12 @@ use crate::process::seconds;
 pub(super) const URL: &str = "TIDINGS_TEST_KAFKA";
 /// The TLS listener with SASL, as `host:port`.
 const SASL_SSL: &str = "TIDINGS_TEST_KAFKA_SASL_SSL";
+/// Further plain listeners that clients are told to reach at another address, where a test has a proxy:
+/// `address=listener`, more of them parted by commas. Whoever listens at such an address has that
+/// listener to itself.
+const PROXIED: &str = "TIDINGS_TEST_KAFKA_PROXIED";
+/// The folder by which a test may stop, kill and start the broker.
+const RUN: &str = "TIDINGS_TEST_KAFKA_RUN";
 /// The file of the authority that signed its certificate.
 const CA: &str = "TIDINGS_TEST_KAFKA_CA";
 
@@ -85,7 +91,12 @@ pub(super) struct Ports {
     pub(super) plain: u16,
     controller: u16,
     pub(super) sasl: u16,
+    // What clients are told, and where the broker listens.
+    proxied: [(u16, u16); TESTS],
 }
+
+/// Tests that can have a proxy before the broker at once.
+const TESTS: usize = 8;
 
 pub(super) fn start(run: &Run, cache: &Path) -> Result<(Child, Values)> {
     require(TOOLS)?;
@@ -116,8 +127,15 @@ pub(super) fn start(run: &Run, cache: &Path) -> Result<(Child, Values)> {
     step(format)?;
     let mut server = java(MAIN);
     server.arg(&settings);
+    run.write("start", &again(&server))?;
     let child = Child::start(server, &run.log(), READY, PATIENCE)?;
-    Ok((child, values(&ports, &certificates)))
+    let mut values = values(&ports, &certificates);
+    let proxied = ports
+        .proxied
+        .map(|(told, listener)| format!("127.0.0.1:{told}=127.0.0.1:{listener}"));
+    values.insert(PROXIED.into(), proxied.join(","));
+    values.insert(RUN.into(), run.folder().display().to_string());
+    Ok((child, values))
 }
 
 /// What tests are told of a broker at these ports.
@@ -130,6 +148,14 @@ pub(super) fn values(ports: &Ports, certificates: &Certificates) -> Values {
     values
         .map(|(name, value)| (String::from(name), value))
         .into()
+}
+
+/// How a test starts it again: what it says when it is ready, and the command, an argument a line.
+fn again(server: &Command) -> String {
+    let arguments = std::iter::once(server.get_program()).chain(server.get_args());
+    let arguments = arguments.map(|argument| argument.to_string_lossy());
+    let lines = std::iter::once(READY.into()).chain(arguments);
+    lines.map(|line| format!("{line}\n")).collect()
 }
 
 /// The jars, downloaded once.
@@ -165,16 +191,22 @@ fn install(cache: &Path) -> Result<PathBuf> {
 
 /// Ports that nobody has now. All are held until the last is known, so that they differ.
 pub(super) fn free_ports() -> Result<Ports> {
-    let held = [(); 3].map(|()| TcpListener::bind(("127.0.0.1", 0)));
+    let held = [(); 3 + 2 * TESTS].map(|()| TcpListener::bind(("127.0.0.1", 0)));
     let mut ports = held.iter().map(|held| match held {
         Ok(listener) => Ok(listener.local_addr()?.port()),
         Err(error) => bail!("no free port on loopback: {error}"),
     });
-    let mut next = || ports.next().context("three were asked for")?;
+    let mut next = || ports.next().context("as many were asked for")?;
+    let (plain, controller, sasl) = (next()?, next()?, next()?);
+    let mut proxied = [(0, 0); TESTS];
+    for pair in &mut proxied {
+        *pair = (next()?, next()?);
+    }
     Ok(Ports {
-        plain: next()?,
-        controller: next()?,
-        sasl: next()?,
+        plain,
+        controller,
+        sasl,
+        proxied,
     })
 }
 
@@ -195,19 +227,36 @@ fn properties(ports: &Ports, data: &Path, certificates: &Certificates) -> String
         plain,
         controller,
         sasl,
+        proxied,
     } = ports;
+    let of_tests = |line: &dyn Fn(usize, u16, u16) -> String| {
+        let numbered = proxied.iter().enumerate();
+        let lines = numbered.map(|(number, (told, listener))| line(number, *told, *listener));
+        lines.collect::<String>()
+    };
+    let listeners =
+        of_tests(&|number, _, listener| format!(",PROXIED{number}://127.0.0.1:{listener}"));
+    let advertised = of_tests(&|number, told, _| format!(",PROXIED{number}://127.0.0.1:{told}"));
+    let protocols = of_tests(&|number, _, _| format!(",PROXIED{number}:PLAINTEXT"));
+    // One test each.
+    let threads =
+        of_tests(&|number, _, _| format!("listener.name.proxied{number}.num.network.threads=1\n"));
     let jaas = "org.apache.kafka.common.security";
     let lines = [
         "process.roles=broker,controller".into(),
         "node.id=1".into(),
         format!("controller.quorum.voters=1@127.0.0.1:{controller}"),
         format!(
-            "listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SASL_SSL://127.0.0.1:{sasl}"
+            "listeners=PLAINTEXT://127.0.0.1:{plain},CONTROLLER://127.0.0.1:{controller},SASL_SSL://127.0.0.1:{sasl}{listeners}"
         ),
-        format!("advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SASL_SSL://localhost:{sasl}"),
+        format!(
+            "advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SASL_SSL://localhost:{sasl}{advertised}"
+        ),
         "controller.listener.names=CONTROLLER".into(),
-        "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL"
-            .into(),
+        format!(
+            "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL{protocols}"
+        ),
+        threads,
         format!("log.dirs={}", data.display()),
         "offsets.topic.replication.factor=1".into(),
         "offsets.topic.num.partitions=8".into(),
@@ -251,12 +300,13 @@ mod tests {
 
     #[test]
     fn free_ports_differ() {
-        let Ports {
-            plain,
-            controller,
-            sasl,
-        } = free_ports().expect("loopback has some");
-        assert!(plain != controller && controller != sasl && sasl != plain);
+        let ports = free_ports().expect("loopback has some");
+        let mut all = vec![ports.plain, ports.controller, ports.sasl];
+        all.extend(ports.proxied.iter().flat_map(|(told, port)| [told, port]));
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count);
     }
 
     fn native() -> String {
@@ -264,6 +314,7 @@ mod tests {
             plain: 1,
             controller: 2,
             sasl: 3,
+            proxied: std::array::from_fn(|at| (100 + at as u16, 200 + at as u16)),
         };
         let certificates = Certificates {
             ca: "ca.pem".into(),
@@ -272,17 +323,33 @@ mod tests {
         properties(&ports, Path::new("data"), &certificates)
     }
 
+    fn setting<'a>(text: &'a str, name: &str) -> &'a str {
+        let lines = text.lines();
+        let mut values = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        values.next().expect("the setting")
+    }
+
     #[test]
     fn everything_binds_to_loopback() {
         let text = native();
-        let listeners = text.lines().find(|line| line.starts_with("listeners="));
-        let listeners = listeners
-            .expect("listeners")
-            .trim_start_matches("listeners=");
-        assert!(
-            listeners
-                .split(',')
-                .all(|each| each.contains("://127.0.0.1:"))
+        let mut listeners = setting(&text, "listeners").split(',');
+        assert!(listeners.all(|each| each.contains("://127.0.0.1:")));
+    }
+
+    #[test]
+    fn clients_of_a_proxied_listener_are_told_the_proxy() {
+        let text = native();
+        assert!(setting(&text, "listeners").ends_with(",PROXIED7://127.0.0.1:207"));
+        assert!(setting(&text, "advertised.listeners").ends_with(",PROXIED7://127.0.0.1:107"));
+    }
+
+    #[test]
+    fn what_starts_it_again_is_its_command() {
+        let mut command = Command::new("java");
+        command.args(["-cp", "a folder/*", MAIN]);
+        assert_eq!(
+            again(&command),
+            format!("{READY}\njava\n-cp\na folder/*\n{MAIN}\n")
         );
     }
 
@@ -336,6 +403,15 @@ mod tests {
         let settings = composed(file, &["configs", "kafka", "content"]);
         let mut composed = own(settings.as_str().expect("a text"));
         let mut native = own(&native());
+        // Listeners for proxies: tests that disturb a broker take the native install.
+        native.retain(|key, _| !key.starts_with("listener.name.proxied"));
+        for (_, protocols) in native
+            .iter_mut()
+            .filter(|(key, _)| *key == "listener.security.protocol.map")
+        {
+            let own = protocols.find(",PROXIED").unwrap_or(protocols.len());
+            protocols.truncate(own);
+        }
         // Where the two have to differ: a container's addresses and paths.
         for place in [
             "controller.quorum.voters",
