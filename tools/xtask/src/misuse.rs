@@ -278,7 +278,7 @@ mod tests {
         found.remove(&60);
         let error = verdict(&found).unwrap_err().to_string();
         assert!(
-            error.starts_with("2 of 69 rows have no test: 17, 60;"),
+            error.starts_with("2 of 73 rows have no test: 17, 60;"),
             "{error}"
         );
     }

@@ -19,7 +19,7 @@ use crate::headers::Reader;
 use crate::rebalance::{Context, commit, store};
 use crate::settle::{Bell, Partition, Wait};
 use crate::status::Status;
-use crate::{KafkaConfig, error, topic};
+use crate::{KafkaConfig, error, positions, topic};
 
 /// Messages taken in before who receives is told.
 pub(crate) const BATCH: usize = 256;
@@ -216,12 +216,16 @@ impl Poller {
                         self.polled.push(Received::queued(inbound, index));
                     }
                 }
-                Some(Err(error)) => failed(
-                    &self.member,
-                    &self.consumer.context().status,
-                    error,
-                    "decide where the group goes on and move its offsets there",
-                ),
+                Some(Err(error)) => {
+                    let Context {
+                        status, question, ..
+                    } = &**self.consumer.context();
+                    failed(&self.member, status, error, || {
+                        let (_, partitions) = self.member.partitions();
+                        let gone = positions::gone(&self.consumer, &partitions, *question);
+                        format!("decide where the group goes on and move its offsets there: {gone}")
+                    });
+                }
             }
             wait = Duration::ZERO;
         }
@@ -295,8 +299,13 @@ impl Poller {
     }
 }
 
-/// What a client's error means for its member; `fix` is for records that are gone.
-pub(crate) fn failed(member: &Member, status: &Status, error: KafkaError, fix: &str) {
+/// What a client's error means for its member; `fix` is asked about records that are gone.
+pub(crate) fn failed(
+    member: &Member,
+    status: &Status,
+    error: KafkaError,
+    fix: impl FnOnce() -> String,
+) {
     let group = &member.subscribe.group;
     let doing = format!("receiving for group {:?}", group.as_str());
     let Some(code) = error.rdkafka_error_code() else {
@@ -308,8 +317,8 @@ pub(crate) fn failed(member: &Member, status: &Status, error: KafkaError, fix: &
             member.end(Err(TransportError::new(
                 ErrorKind::DataLoss,
                 format!(
-                    "{doing}: the records that come next are gone, retention has passed them; {fix}: \
-                     {error}"
+                    "{doing}: the records that come next are gone; {}: {error}",
+                    fix()
                 ),
             )
             .with_source(error)));

@@ -2,6 +2,7 @@
 //! asked to. `auto.offset.reset` decides nothing.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -10,6 +11,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tidings_transport::{Start, Timestamp};
 
 use crate::error;
+use crate::settle::Partition;
 
 /// Where to begin in one partition.
 pub(crate) struct Position {
@@ -119,6 +121,36 @@ pub(crate) fn at<C: ConsumerContext>(
         Some((Ok(()), Offset::Offset(offset))) => Ok(Some(offset)),
         Some((Err(error), _)) => Err(error),
         _ => Ok(None),
+    }
+}
+
+/// Which records are not there any more, of partitions whose offset is out of range: from where the
+/// member goes on to what is there now.
+pub(crate) fn gone<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    partitions: &[Arc<Partition>],
+    timeout: Duration,
+) -> String {
+    let until = Instant::now() + timeout;
+    let of = |it: &Arc<Partition>| {
+        let (at, place) = (it.position()?, format!("{} {}", it.topic, it.number));
+        let left = until.saturating_duration_since(Instant::now());
+        let (first, end) = consumer.fetch_watermarks(&it.topic, it.number, left).ok()?;
+        if at < first {
+            Some(format!("{place}: records {at} to {} are gone", first - 1))
+        } else if at > end {
+            Some(format!(
+                "{place}: it ends at {end}, before record {at} where the group goes on; the topic was \
+                 made anew, or cut"
+            ))
+        } else {
+            None
+        }
+    };
+    let gone: Vec<String> = partitions.iter().filter_map(of).collect();
+    match gone.is_empty() {
+        true => String::from("the broker does not say which"),
+        false => gone.join("; "),
     }
 }
 

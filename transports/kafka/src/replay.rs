@@ -317,12 +317,9 @@ impl Reader {
                     &format!("replaying topic {:?}", self.topic.as_str()),
                     error,
                 ))),
-                Some(Err(error)) => failed(
-                    member,
-                    status,
-                    error,
-                    "begin the replay behind what retention has passed",
-                ),
+                Some(Err(error)) => failed(member, status, error, || {
+                    String::from("begin the replay behind what retention has passed")
+                }),
             }
             wait = Duration::ZERO;
         }

@@ -258,6 +258,11 @@ impl Partition {
         mark.filter(|_| self.mode != Mode::AtMostOnce)
     }
 
+    /// Behind the last that was polled, where that is known.
+    pub(crate) fn position(&self) -> Option<i64> {
+        self.state().next
+    }
+
     /// Where it begins, where that is an offset.
     pub(crate) fn begin_at(&self, offset: i64) {
         let mut state = self.state();

@@ -194,7 +194,10 @@ async fn data_loss(url: String) {
     };
     assert_eq!(error.kind(), ErrorKind::DataLoss, "{error}");
     assert!(!error.is_retryable());
-    assert!(error.to_string().contains(&group), "{error}");
+    let text = error.to_string();
+    assert!(text.contains(&group), "{text}");
+    let gone = format!("{topic} 0: records 2 to 7 are gone");
+    assert!(text.contains(&gone), "{text}");
 }
 
 /// The last offset of a transactional topic is the mark of the commit, and the end of a compacted one
