@@ -270,8 +270,11 @@ impl Poller {
     }
 
     fn commit_if_due(&mut self) {
+        // Due also with nothing new: of an asynchronous commit that failed nobody is told, as rdkafka
+        // sets no callback that librdkafka would call. What it has not carried is still stored there
+        // above what is committed; where nothing is, no request is sent.
         let finals = self.member.bell.finals.load(Ordering::Acquire);
-        let due = self.committed.elapsed() >= self.commit_interval && finals > 0;
+        let due = self.committed.elapsed() >= self.commit_interval;
         if !due && finals < self.commit_every {
             return;
         }
