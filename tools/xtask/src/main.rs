@@ -5,6 +5,7 @@
 //! | `test` | every test of the workspace; `--times N` repeats the built tests |
 //! | `ci` | everything that belongs before a merge, step by step |
 //! | `bench` | the benchmarks, in release mode |
+//! | `faults` | rows of the fault matrix on a real broker: `faults kafka f2` |
 //! | `brokers` | real brokers for tests and first tries: `up`, `down`, `status`, `env` |
 //! | `misuse` | which rows of the misuse list have a test |
 //!
@@ -23,6 +24,7 @@ mod brokers;
 mod budget;
 mod ci;
 mod examples;
+mod faults;
 mod features;
 mod misuse;
 mod process;
@@ -53,6 +55,8 @@ enum Task {
     Ci(ci::Args),
     /// Run the benchmarks in release mode.
     Bench(bench::Args),
+    /// Run rows of the fault matrix on a real broker.
+    Faults(faults::Args),
     /// Start, stop and show real brokers for tests and first tries.
     Brokers(brokers::Args),
     /// List which rows of the misuse list have a test, and fail on a gap.
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&workspace, &args),
         Task::Ci(args) => ci::run(&workspace, &args),
         Task::Bench(args) => bench::run(&workspace, &args),
+        Task::Faults(args) => faults::run(&workspace, &args),
         Task::Brokers(args) => brokers::run(&workspace, &args),
         Task::Misuse => misuse::run(&workspace),
     });
@@ -100,6 +105,16 @@ mod tests {
     #[test]
     fn zero_passes_are_refused() {
         assert!(Cli::try_parse_from(["xtask", "test", "--times", "0"]).is_err());
+    }
+
+    #[test]
+    fn rows_of_the_fault_matrix_follow_their_broker() {
+        let cli = Cli::parse_from(["xtask", "faults", "kafka", "f2", "f11", "--short"]);
+        let Task::Faults(args) = cli.command else {
+            panic!("`faults` parsed as {:?}", cli.command)
+        };
+        assert_eq!((args.on.name(), args.short), ("kafka", true));
+        assert_eq!(args.rows, ["f2", "f11"]);
     }
 
     #[test]

@@ -113,6 +113,32 @@ impl Trials {
         self
     }
 
+    /// As [`trial`](Self::trial), for a test that does harm to the broker: it is *ignored* where this
+    /// environment variable, by which the broker can be disturbed, is not set. A broker that somebody
+    /// else runs has none.
+    #[must_use]
+    pub fn trial_with<F, Fut>(
+        mut self,
+        variable: &'static str,
+        name: impl Into<String>,
+        test: F,
+    ) -> Self
+    where
+        F: FnOnce(String) -> Fut + Send + 'static,
+        Fut: Future<Output = ()>,
+    {
+        let is_set = std::env::var_os(variable).is_some_and(|value| !value.is_empty());
+        if is_set || matches!(self.broker, Broker::Absent(_)) {
+            return self.trial(name, test);
+        }
+        self.trials.push(Trial::ignorable_test(name, move || {
+            Ok(Completion::ignored_with(format!(
+                "{variable} is not set: only a broker that `cargo xtask` started can be disturbed"
+            )))
+        }));
+        self
+    }
+
     /// A test that needs no broker, beside those that do.
     #[must_use]
     pub fn always<F, Fut>(mut self, name: impl Into<String>, test: F) -> Self

@@ -1,0 +1,32 @@
+//! The fault matrix on Apache Kafka, each row in its short form.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+#[path = "../examples/kafka/rows/mod.rs"]
+mod rows;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use tidings_conformance::{Broker, Trials};
+
+use rows::{ROWS, Row, Size, World};
+
+fn main() -> ExitCode {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    if let Some(ended) = runtime.block_on(rows::app::of_this_process()) {
+        return ended;
+    }
+    drop(runtime);
+    let trials = Trials::new(Broker::named_by("TIDINGS_TEST_KAFKA"));
+    let add = |trials: Trials, row: &'static Row| {
+        let name = format!("{}: {}", row.name, row.about);
+        trials.trial_with("TIDINGS_TEST_KAFKA_RUN", name, async |_| show(row).await)
+    };
+    ROWS.iter().fold(trials, add).main()
+}
+
+async fn show(row: &Row) {
+    let shown = row.run(World::from_env().unwrap(), Size::Short).await;
+    let shown = shown.unwrap_or_else(|error| panic!("{error:#}"));
+    let _ = write!(std::io::stdout(), "{}:\n{shown}", row.name);
+}
