@@ -23,6 +23,10 @@ pub(crate) fn transport(doing: &str, error: KafkaError) -> TransportError {
     let code = error.rdkafka_error_code();
     let kind = code.map_or(ErrorKind::Other, kind);
     let text = match kind {
+        _ if code == Some(Code::InconsistentGroupProtocol) => format!(
+            "{doing}: its other members assign partitions in another way, and all of a group need \
+             the same, here cooperative-sticky; see \"Moving a group\" in docs/operations.md"
+        ),
         ErrorKind::Forbidden => format!("{doing}: not allowed; give the user the right to"),
         ErrorKind::Auth => format!("{doing}: the credentials were refused"),
         _ => doing.to_owned(),

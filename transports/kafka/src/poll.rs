@@ -1,5 +1,9 @@
 //! The thread of a member: it polls whatever handlers do (trap 8), takes part in rebalances, and is
 //! the only one that stores and commits (traps 1 to 5).
+//!
+//! It polls one queue and parts the records itself. librdkafka could hand out a queue per partition
+//! (trap 10), but then rebalances wait until somebody polls the main queue beside them, a wake-up that
+//! is lost stalls one of them, and each has the byte limit of all: so it is never asked to.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -258,6 +262,7 @@ impl Poller {
         if taken.is_empty() {
             return;
         }
+        // A commit of named offsets may move a group back (trap 3); these only go on.
         match self.consumer.commit(&marks, CommitMode::Sync) {
             Ok(()) => taken
                 .iter()
@@ -326,7 +331,8 @@ pub(crate) fn failed(
             )
             .with_source(error)));
         }
-        ErrorKind::Forbidden | ErrorKind::Fenced | ErrorKind::Auth => {
+        // Settings that the group or its broker refuses: trying again would be the same again.
+        ErrorKind::Forbidden | ErrorKind::Fenced | ErrorKind::Auth | ErrorKind::Config => {
             member.end(Err(error::transport(&doing, error)));
         }
         _ if fatal => member.end(Err(error::transport(&doing, error))),

@@ -1,16 +1,20 @@
-//! Publishing, against librdkafka's own mock cluster: what a real broker will not do on command.
+//! Publishing, against librdkafka's own mock cluster: what a real broker will not do on command
+//! (trap 18: errors and delays can be injected, topics and groups are better tried on a real one).
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod kit;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tidings_kafka::Kafka;
-use tidings_transport::{Health, Origin, PublishError, Reason, Receipt, Transport};
+use tidings_transport::{
+    Batch, Consumer, Health, Mode, Name, Origin, PublishError, Reason, Receipt, Received, Start,
+    Subscribe, Topics, Transport,
+};
 
 use kit::message;
 
@@ -219,4 +223,58 @@ async fn a_close_counts_what_it_could_not_flush() {
     assert_eq!(report.unflushed, unknown);
     assert!(published.iter().all(Result::is_err));
     assert_eq!(kafka.health(), Health::Closed);
+}
+
+/// Trap 16: librdkafka drops a consumer no sooner than its session is over where no broker is left to
+/// take what it has stored. Whoever drops a member does not wait for that, and the thread that does
+/// has an end.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_drop_without_brokers_blocks_nobody() {
+    /// As much of the thread's name as the system keeps.
+    const THREAD: &str = "tidings-kafka-c";
+    let (cluster, kafka) = cluster();
+    cluster.create_topic("dropped-member", 1, 1).unwrap();
+    let mut config = kafka.config().clone();
+    config.session_timeout = Duration::from_secs(6);
+    config.commit_interval = Duration::from_secs(3_600);
+    let kafka = Kafka::with_config(cluster.bootstrap_servers(), config);
+    publish(&kafka, "dropped-member", "k").await.unwrap();
+    let subscribe = Subscribe {
+        group: Name::from("g"),
+        topics: Topics::exact(["dropped-member"]),
+        start: Start::Earliest,
+        mode: Mode::AtLeastOnce,
+        window: 1,
+        ordered: true,
+    };
+    let mut member = kafka.subscribe(subscribe).await.unwrap();
+    let mut batch = Batch::default();
+    while batch.is_empty() {
+        member.receive(1, &mut batch).await.unwrap();
+    }
+    batch.drain().for_each(Received::ack);
+    assert_eq!(threads(THREAD), 1);
+
+    cluster.broker_down(1).unwrap();
+    let dropped = std::thread::spawn(move || drop(member));
+    let until = Instant::now() + Duration::from_secs(3);
+    while !dropped.is_finished() {
+        assert!(Instant::now() < until, "the drop waits for the session");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let until = Instant::now() + Duration::from_secs(60);
+    while threads(THREAD) > 0 {
+        assert!(Instant::now() < until, "the thread never ends");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// How many threads of this process have this name.
+#[cfg(target_os = "linux")]
+fn threads(name: &str) -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let names =
+        tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|found| found.trim() == name).count()
 }

@@ -1,6 +1,7 @@
-//! A request of Kafka's protocol that rdkafka has no call for, written out.
+//! Two requests of Kafka's protocol that rdkafka has no call for, written out.
 //!
 //! Source: <https://kafka.apache.org/protocol>.
+#![allow(dead_code, reason = "no test target uses both")]
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -32,6 +33,16 @@ pub(crate) fn deny(broker: &str, user: &str, resource: Resource<'_>) {
     // CreateAcls: the time that it was held back, one result, its code.
     let answer = call(broker, 30, 1, &body);
     assert_eq!(answer[4..10], [0, 0, 0, 1, 0, 0], "{answer:?}");
+}
+
+/// Takes a member out of its group, as the group's coordinator does with one that is silent.
+pub(crate) fn expel(broker: &str, group: &str, member: &str) {
+    let mut body = Vec::new();
+    text(&mut body, group);
+    text(&mut body, member);
+    // LeaveGroup: the time that it was held back, a code.
+    let answer = call(broker, 13, 2, &body);
+    assert_eq!(answer[4..6], [0, 0], "{answer:?}");
 }
 
 fn text(to: &mut Vec<u8>, text: &str) {
