@@ -262,6 +262,7 @@ impl KafkaConfig {
         client
             .set("bootstrap.servers", &cluster.servers)
             .set("client.id", "tidings")
+            // Off by default (trap 14).
             .set("statistics.interval.ms", "5000")
             .set("socket.connection.setup.timeout.ms", "10000")
             .set("reconnect.backoff.max.ms", "2000");

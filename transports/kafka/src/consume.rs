@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::error;
 use crate::settle::{Bell, Partition};
+use crate::statistics::Statistics;
 
 /// A member of a consumer group. Its thread polls whatever handlers do, so that they never hold up
 /// heartbeats (M2); dropping it commits what is final and leaves the group, in the background.
@@ -125,6 +126,29 @@ impl Member {
     pub(crate) fn unsettled(&self) -> usize {
         let partitions = self.partitions().1;
         partitions.iter().map(|it| it.unsettled()).sum()
+    }
+
+    /// Says how far the group is behind in what this member holds, as far as its client knows: for
+    /// who measures. `lag` of the transport asks the broker.
+    pub(crate) fn say_lag(&self, statistics: &Statistics) {
+        for partition in self.partitions().1 {
+            let (end, committed) = statistics.offsets(&partition.topic, partition.number);
+            let (Some(end), Some(settled)) = (end, partition.mark().or(committed)) else {
+                continue;
+            };
+            // What was just polled may be behind the end of the last fetch.
+            let lag = u64::try_from(end - settled).unwrap_or_default();
+            tracing::debug!(
+                target: "tidings_kafka::lag",
+                group = %self.subscribe.group,
+                topic = %partition.topic,
+                partition = partition.number,
+                end,
+                settled,
+                gauge.tidings.lag = lag,
+                "how far the group is behind here"
+            );
+        }
     }
 
     /// Waits until nothing is out.

@@ -73,6 +73,7 @@ mod replay;
 mod reports;
 mod security;
 mod settle;
+mod statistics;
 mod status;
 mod topic;
 mod transport;

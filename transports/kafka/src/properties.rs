@@ -119,7 +119,7 @@ const OWNED: &[(&[&str], &str)] = &[
     ),
     (
         &["statistics.interval.ms"],
-        "the state of the connection is read from them",
+        "the state of the connection and the lag are read from them",
     ),
     (
         &[

@@ -118,7 +118,9 @@ impl Context {
 
 impl ClientContext for Context {
     fn stats_raw(&self, statistics: &[u8]) {
-        self.status.read_statistics(statistics);
+        if let Some(statistics) = self.status.read_statistics(statistics) {
+            self.member.say_lag(&statistics);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

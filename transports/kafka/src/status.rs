@@ -6,10 +6,10 @@ use std::sync::{Mutex, PoisonError};
 use rdkafka::ClientContext;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use serde::Deserialize;
 use tidings_transport::{ErrorKind, Health, TransportError};
 
 use crate::error;
+use crate::statistics::Statistics;
 
 #[derive(Debug)]
 pub(crate) struct Status(Mutex<State>);
@@ -116,30 +116,14 @@ impl Status {
     }
 }
 
-/// What is read of the statistics: whether any broker can be reached.
-#[derive(Deserialize)]
-struct Statistics {
-    brokers: std::collections::HashMap<String, Broker>,
-}
-
-#[derive(Deserialize)]
-struct Broker {
-    state: String,
-    nodeid: i32,
-}
-
 impl Status {
-    pub(crate) fn read_statistics(&self, statistics: &[u8]) {
-        match serde_json::from_slice::<Statistics>(statistics) {
-            Ok(statistics) => {
-                let mut brokers = statistics.brokers.values();
-                // Logical brokers, of coordinators for one, have no number.
-                if brokers.any(|broker| broker.nodeid >= 0 && broker.state == "UP") {
-                    self.connected();
-                }
-            }
-            Err(error) => tracing::warn!(%error, "Kafka's client sent unreadable statistics"),
+    /// Takes note of the connection; gives back the rest.
+    pub(crate) fn read_statistics(&self, text: &[u8]) -> Option<Statistics> {
+        let statistics = Statistics::read(text)?;
+        if statistics.is_connected() {
+            self.connected();
         }
+        Some(statistics)
     }
 }
 

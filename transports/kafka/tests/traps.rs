@@ -38,6 +38,7 @@ fn main() -> ExitCode {
             moves,
         )
         .trial("a_handler_that_takes_its_time_costs_no_membership", slow)
+        .trial("the_lag_of_what_is_held_is_said", lag)
         .main()
 }
 
@@ -350,4 +351,31 @@ async fn slow(url: String) {
     held.into_iter().for_each(Received::ack);
     let next = hold(&mut member, 1).await;
     assert_eq!(place(&next[0]), (0, 1));
+}
+
+/// Trap 14: the statistics say how far the group is behind in what this member holds.
+async fn lag(url: String) {
+    let scene = Scene::new(url, "lag", 1).await;
+    scene.publish(7).await;
+    let kafka = scene.kafka();
+    let mut member = scene.join(&kafka, 64).await;
+    let mut held = hold(&mut member, 7).await;
+    let of = |figures| {
+        let (topic, group) = (
+            format!("topic={};", scene.topic),
+            format!("group={};", scene.group),
+        );
+        async move { hear(&["DEBUG", &topic, &group, "partition=0;", figures]).await }
+    };
+    of("gauge.tidings.lag=7;").await;
+    held.drain(..3).for_each(Received::ack);
+    of("gauge.tidings.lag=4;").await;
+    held.into_iter().for_each(Received::ack);
+    of("gauge.tidings.lag=0;").await;
+    let asked = kafka.lag(&Name::from(&*scene.group)).await.unwrap();
+    assert_eq!(
+        (asked[0].end, asked[0].behind()),
+        (7, 0),
+        "as the broker says"
+    );
 }
