@@ -14,9 +14,6 @@ pub(crate) const OVERHEAD: usize = 64 * 1024;
 /// How often a member tells its group that it lives, at the least.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// How long a topic may take until every broker knows it, at most.
-const PROPAGATION: Duration = Duration::from_secs(30);
-
 /// The settings of a [`Kafka`], with their units and defaults.
 ///
 /// ```
@@ -228,11 +225,8 @@ impl KafkaConfig {
             ),
         ];
         let mut wrong = self.properties.problems();
-        for (is_wrong, text) in ranges {
-            if is_wrong {
-                wrong.push(text.to_owned());
-            }
-        }
+        let out = ranges.into_iter().filter(|(is_out, _)| *is_out);
+        wrong.extend(out.map(|(_, text)| text.to_owned()));
         if wrong.is_empty() {
             Ok(())
         } else {
@@ -289,7 +283,7 @@ impl KafkaConfig {
             // Below it, so that a topic that is missing is told apart from a broker that is slow.
             .set(
                 "topic.metadata.propagation.max.ms",
-                millis((self.publish_deadline / 2).min(PROPAGATION)),
+                millis((self.publish_deadline / 2).min(Duration::from_secs(30))),
             )
             .set("message.max.bytes", self.message_bytes().to_string())
             .set(
