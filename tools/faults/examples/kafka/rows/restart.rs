@@ -30,7 +30,7 @@ async fn restart(world: &World, size: Size, row: &str, kills: bool) -> Result<Sh
     let member = stage.start(&stage.app(Role::Member, "member")).await?;
     stage.watch_commits(world)?;
     stage.progress("events to flow", 100).await?;
-    let rounds = size.pick(2, 20);
+    let rounds = size.pick(1, 20);
     for _ in 0..rounds {
         if kills {
             broker.kill(PATIENCE).await?;
