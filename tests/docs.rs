@@ -172,7 +172,7 @@ fn the_wire_page_names_every_field_header_and_reason() {
             "no row of field {name}"
         );
     }
-    let dead = read("src/pipeline/dead.rs");
+    let dead = read("src/pipeline/dead/mod.rs");
     let headers: Vec<&str> = dead
         .split('"')
         .filter(|text| text.starts_with("tidings-"))

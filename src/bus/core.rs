@@ -318,6 +318,12 @@ impl Counters {
         self.handed_back.store(handed_back, Ordering::Release);
     }
 
+    /// So many are about to be unsettled. Ordered before whatever is looked at next, as the look at
+    /// it in [`stats`](Self::stats) is behind whatever was done before.
+    pub(crate) fn will_take(&self, unsettled: usize) {
+        self.unsettled.store(unsettled, Ordering::SeqCst);
+    }
+
     pub(crate) fn handed_back(&self) -> usize {
         self.handed_back.load(Ordering::Acquire)
     }
@@ -331,7 +337,7 @@ impl Counters {
             skipped: self.skipped.load(Ordering::Relaxed),
             foreign: self.foreign.load(Ordering::Relaxed),
             without_id: self.without_id.load(Ordering::Relaxed),
-            unsettled: self.unsettled.load(Ordering::Acquire),
+            unsettled: self.unsettled.load(Ordering::SeqCst),
             stopped: self.stopped.load(Ordering::Acquire),
         }
     }

@@ -202,6 +202,9 @@ impl<'a> Worker<'a> {
                 () = self.group.draining.cancelled(), if !draining => {}
                 () = self.group.slots.ready(), if !self.ready.is_empty() => {}
                 signal = self.consumer.receive(room, &mut batch), if room > 0 => match signal {
+                    Ok(Signal::Batch) if !self.may_take(batch.len()) => {
+                        batch.drain().for_each(drop);
+                    }
                     Ok(Signal::Batch) => {
                         self.router.update(self.table.load_full());
                         self.take_in(&mut batch);
@@ -222,6 +225,17 @@ impl<'a> Worker<'a> {
                 },
             }
         }
+    }
+
+    /// Whether these may still be taken in. On a durable transport a shutdown that begins now sees
+    /// them as taken, or is seen here: it must not find nothing to wait for and then handlers that
+    /// run (contract S2).
+    fn may_take(&self, count: usize) -> bool {
+        if !self.group.bus.capabilities.durable {
+            return true;
+        }
+        self.group.counters.will_take(self.unsettled + count);
+        !self.group.draining.is_cancelled()
     }
 
     /// How many more messages may be taken (contract M1, O2).

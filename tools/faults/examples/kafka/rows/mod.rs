@@ -43,7 +43,7 @@ pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
     /// It stops the broker that others use.
-    alone: bool,
+    pub(crate) alone: bool,
     run: fn(World, Size) -> Running,
 }
 
