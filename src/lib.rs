@@ -64,6 +64,12 @@
 //! Memory is the default and a real transport: bounded queues, settling, redelivery, dead letters.
 //! [`BusBuilder::transport`] takes any other; [`transport`] is what one implements.
 //!
+//! # Replay
+//!
+//! Where a transport keeps history, as Kafka does, [`Group::replay`] hands it once more to handlers
+//! that are [`Group::replayable`]: to rebuild a projection. It has a cursor of its own and moves no
+//! group.
+//!
 //! # Testing
 //!
 //! The feature `testing` brings a `TestBus`: a real bus on a virtual clock, which tells what it

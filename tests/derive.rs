@@ -2,10 +2,6 @@
 
 #![cfg(all(feature = "derive", feature = "json"))]
 
-use std::path::Path;
-use std::process::Command;
-use std::{env, fs};
-
 use serde::{Deserialize, Serialize};
 use tidings::{Body, DecodeError, Event, Lineage};
 
@@ -139,31 +135,4 @@ fn keys_and_ids_are_texts_of_fields() {
     assert_eq!(event.natural_id().as_deref(), Some("order.placed:7:2"));
     let event = OrderPlacedV1 { order: "7".into() };
     assert_eq!((event.key(), event.natural_id()), (None, None));
-}
-
-/// A package of its own, in which the library has another name: only a manifest can say so.
-#[test]
-fn row_07_a_renamed_dependency_compiles() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let fixture = root.join("tests/fixtures/renamed");
-    let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("renamed");
-    fs::create_dir_all(package.join("src")).expect("a folder for the package");
-    let manifest = fs::read_to_string(fixture.join("Cargo.toml")).expect("the manifest");
-    let manifest = manifest.replace("../../..", &root.display().to_string());
-    fs::write(package.join("Cargo.toml"), manifest).expect("its manifest");
-    // The workspace's lock file: nothing is resolved anew, nothing is fetched.
-    fs::copy(root.join("Cargo.lock"), package.join("Cargo.lock")).expect("its lock file");
-    fs::copy(fixture.join("src/main.rs"), package.join("src/main.rs")).expect("its source");
-
-    let output = Command::new(env!("CARGO"))
-        .args(["check", "--quiet", "--offline"])
-        .current_dir(&package)
-        .env("CARGO_TARGET_DIR", package.join("target"))
-        .output()
-        .expect("cargo runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
 }

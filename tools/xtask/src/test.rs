@@ -6,6 +6,7 @@
 //! those two kinds run in the first pass only.
 
 use std::{
+    io::{self, Write},
     num::NonZeroU32,
     process::{Command, ExitCode},
     thread,
@@ -140,21 +141,26 @@ struct Runner<'a> {
 impl Runner<'_> {
     /// Runs everything and shows it; a failure does not keep the rest from running.
     ///
-    /// Tests that run the compiler do so beside the others, of which those on a broker mostly wait.
+    /// Those on a broker mostly wait: the others run beside them, and those that run the compiler on a
+    /// thread of their own.
     fn once(&self, units: &[Unit]) -> Result<Report> {
         let mut report = Report::default();
         let (compiling, others): (Vec<_>, Vec<_>) = units.iter().partition(|unit| unit.is_ui());
+        let (on_brokers, others): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|unit| unit.is_on_a_broker());
+        let one_by_one = |units: Vec<&Unit>, show| -> Result<Vec<Outcome>> {
+            units.iter().map(|unit| self.unit(unit, show)).collect()
+        };
         thread::scope(|scope| {
-            let compiling = compiling
-                .into_iter()
-                .map(|unit| scope.spawn(|| self.unit(unit, Show::AtEnd)))
-                .collect::<Vec<_>>();
-            for unit in others {
-                report.add(self.unit(unit, Show::Live)?, "");
+            let one_by_one = &one_by_one;
+            let beside = [compiling, others];
+            let beside = beside.map(|units| scope.spawn(move || one_by_one(units, Show::AtEnd)));
+            let mut outcomes = one_by_one(on_brokers, Show::Live)?;
+            for units in beside {
+                outcomes.extend(units.join().map_err(|_| anyhow!("a thread panicked"))??);
             }
-            for unit in compiling {
-                let outcome = unit.join().map_err(|_| anyhow!("a thread panicked"))?;
-                report.add(outcome?, "");
+            for outcome in outcomes {
+                report.add(outcome, "");
             }
             anyhow::Ok(())
         })?;
@@ -256,9 +262,11 @@ impl Runner<'_> {
             &finished.status.to_string(),
         );
         if show == Show::AtEnd || outcome.failure.is_some() && show == Show::Later {
-            println!("\n--- {label}");
+            // Together, whatever else is shown meanwhile.
+            let mut out = io::stdout().lock();
+            writeln!(out, "\n--- {label}")?;
             for text in &finished.tail {
-                println!("{text}");
+                writeln!(out, "{text}")?;
             }
         }
         Ok(outcome)

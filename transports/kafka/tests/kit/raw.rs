@@ -2,6 +2,7 @@
 //!
 //! Source: <https://kafka.apache.org/protocol>.
 #![allow(dead_code, reason = "no test target uses both")]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
