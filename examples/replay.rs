@@ -104,7 +104,7 @@ pub(crate) async fn run(url: &str, mut out: impl Write) -> anyhow::Result<()> {
 async fn rebuild(group: &Group, balances: &Balances, out: &mut impl Write) -> anyhow::Result<u64> {
     balances.clear();
     let replay = group.replay(tidings::From::beginning()).await?;
-    let offsets = replay.progress().await?.total;
+    let offsets = replay.total();
     let stats = replay.finished().await?;
     let hash = balances.hash();
     writeln!(

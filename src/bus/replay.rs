@@ -102,8 +102,7 @@ pub enum ReplayError {
 pub struct ReplayProgress {
     /// Offsets behind it, all partitions together.
     pub done: u64,
-    /// Offsets from its beginning to its end. A broker leaves some without an event: those of
-    /// compacted and of transactional topics.
+    /// As [`Replay::total`].
     pub total: u64,
     /// How far it is in each partition.
     pub partitions: Vec<Lag>,
@@ -155,8 +154,9 @@ impl Group {
     /// it is retried, and if nearly all fail the replay pauses.
     ///
     /// It ends with what was there when it began, or, in a group that is told to
-    /// [`StopGroup`](crate::AfterDeadLetter::StopGroup), as `Stopped` behind its first dead letter. A replay that fails or is stopped is not gone on
-    /// with: the next one begins anew, and its handlers must take that into account.
+    /// [`StopGroup`](crate::AfterDeadLetter::StopGroup), as `Stopped` behind its first dead letter. A
+    /// replay that fails or is stopped is not gone on with: the next one begins anew, and its handlers
+    /// must take that into account.
     ///
     /// ```no_run
     /// # use tidings::{Bus, Event};
@@ -168,7 +168,7 @@ impl Group {
     /// let totals = bus.group("totals");
     /// totals.replayable().on(add_up);
     /// let replay = totals.replay(tidings::From::beginning()).await?;
-    /// println!("{} events to read", replay.progress().await?.total);
+    /// println!("{} offsets to read", replay.total());
     /// let stats = replay.finished().await?;
     /// println!("{} handled, {} failed", stats.completed, stats.dead_lettered);
     /// # Ok(()) }
@@ -234,12 +234,19 @@ impl Group {
         });
         drop(registering);
         replay.begun = opened.await.map_err(|_| ReplayError::Stopped)??;
-        tracing::info!(group = %wire, ?from, offsets = total(&replay.begun), "a replay begins");
+        tracing::info!(group = %wire, ?from, offsets = replay.total(), "a replay begins");
         Ok(replay)
     }
 }
 
 impl Replay {
+    /// Offsets from its beginning to its end, all partitions together. A broker leaves some without
+    /// an event: those of compacted and of transactional topics.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.begun.iter().map(Lag::behind).sum()
+    }
+
     /// How far it is.
     ///
     /// # Errors
@@ -250,7 +257,7 @@ impl Replay {
     ///
     /// Cancel safe.
     pub async fn progress(&self) -> Result<ReplayProgress, TransportError> {
-        let total = total(&self.begun);
+        let total = self.total();
         let transport = &self.bus.core().transport;
         let partitions = transport.lag(&self.name).await?;
         let left: u64 = partitions.iter().map(Lag::behind).sum();
@@ -320,8 +327,4 @@ impl fmt::Debug for Replay {
             .field("stats", &self.stats())
             .finish_non_exhaustive()
     }
-}
-
-fn total(begun: &[Lag]) -> u64 {
-    begun.iter().map(Lag::behind).sum()
 }
