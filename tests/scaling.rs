@@ -17,6 +17,8 @@ use tokio::sync::watch;
 const GROUP: &str = "TIDINGS_TEST_SCALING_GROUP";
 const KAFKA: &str = "TIDINGS_TEST_KAFKA";
 const PARTITIONS: usize = 3;
+/// Lines of the members that may tell how they share: far more than one round of all keys.
+const RECENT: usize = 512;
 
 #[derive(Debug, Clone, Serialize, Deserialize, Event)]
 #[event(name = "scaling.ticked", version = 1, key = key)]
@@ -141,8 +143,11 @@ impl Members {
     }
 
     fn shares(&self, log: &Log, partitions: &BTreeMap<String, i32>) -> Vec<usize> {
+        // This is asked again at every line of a member: what it costs must not grow with the log, or
+        // the members wait for who reads them.
+        let recent = log.handled.len().saturating_sub(RECENT);
+        let mut latest = log.handled[recent..].to_vec();
         // Some were emitted to learn where their key goes, and no more.
-        let mut latest = log.handled.clone();
         latest.retain(|it| partitions.contains_key(&it.key));
         latest.sort_by_key(|it| it.micros);
         let latest = &latest[latest.len().saturating_sub(partitions.len() * 4)..];
