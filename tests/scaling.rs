@@ -2,7 +2,7 @@
 //! lost or out of order while members come and go.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, SystemTime};
@@ -19,6 +19,8 @@ const KAFKA: &str = "TIDINGS_TEST_KAFKA";
 const PARTITIONS: usize = 3;
 /// Lines of the members that may tell how they share: far more than one round of all keys.
 const RECENT: usize = 512;
+/// How long a group may take to agree, on two busy cores.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Serialize, Deserialize, Event)]
 #[event(name = "scaling.ticked", version = 1, key = key)]
@@ -82,6 +84,17 @@ struct Handled {
 struct Log {
     handled: Vec<Handled>,
     idle: Vec<usize>,
+    /// What else the members said: shown when something does not come.
+    said: VecDeque<String>,
+}
+
+impl Log {
+    fn say(&mut self, member: usize, line: String) {
+        if self.said.len() >= 40 {
+            self.said.pop_front();
+        }
+        self.said.push_back(format!("member {member}: {line}"));
+    }
 }
 
 struct Members {
@@ -115,6 +128,8 @@ impl Members {
                         number: words.next().unwrap().parse().unwrap(),
                     };
                     log.send_modify(|log| log.handled.push(handled));
+                } else {
+                    log.send_modify(|log| log.say(number, line));
                 }
             }
         });
@@ -133,13 +148,26 @@ impl Members {
     /// Waits until each of the latest events of a partition was handled by one member, and the
     /// members have so many partitions each.
     async fn share(&self, partitions: &BTreeMap<String, i32>, expected: &[usize]) {
-        self.until(|log| self.shares(log, partitions) == expected)
+        let what = format!("shares of {expected:?}");
+        self.until(&what, |log| self.shares(log, partitions) == expected)
             .await;
     }
 
-    /// Waits until what the members said is enough; the limit of the trial bounds it.
-    async fn until(&self, enough: impl FnMut(&Log) -> bool) {
-        self.log.subscribe().wait_for(enough).await.unwrap();
+    /// Waits until what the members said is enough.
+    async fn until(&self, what: &str, enough: impl FnMut(&Log) -> bool) {
+        let mut log = self.log.subscribe();
+        let enough = log.wait_for(enough);
+        if tokio::time::timeout(PATIENCE, enough).await.is_err() {
+            let log = self.log.borrow();
+            let said = log.said.iter().map(|line| format!("\n  {line}"));
+            panic!(
+                "no {what} within {PATIENCE:?}; {} events handled, idle {:?}, running {:?}; last said:{}",
+                log.handled.len(),
+                log.idle,
+                self.running.iter().map(|it| it.0).collect::<Vec<_>>(),
+                said.collect::<String>()
+            );
+        }
     }
 
     fn shares(&self, log: &Log, partitions: &BTreeMap<String, i32>) -> Vec<usize> {
@@ -238,7 +266,9 @@ async fn scale(url: String) {
         members.share(&partitions, expected).await;
     }
     // The fourth says that it has nothing to do, once it is sure.
-    members.until(|log| !log.idle.is_empty()).await;
+    members
+        .until("idle member", |log| !log.idle.is_empty())
+        .await;
     for expected in [&[1, 1, 1][..], &[2, 1], &[3]] {
         members.leave(0);
         members.share(&partitions, expected).await;
@@ -247,7 +277,7 @@ async fn scale(url: String) {
     let last = emitter.await.unwrap();
     members.share(&partitions, &[3]).await;
     members
-        .until(|log| {
+        .until("last events", |log| {
             let done = |key: &String| {
                 let mut handled = log.handled.iter();
                 handled.any(|it| it.key == *key && it.number == last)
