@@ -3,7 +3,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
-use tidings_transport::{Capabilities, DynTransport, Name, Topology, TransportError};
+use tidings_transport::{
+    Capabilities, DynTransport, GroupTopology, Name, Topics, Topology, TransportError,
+};
 use tokio::runtime::Handle;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, OnceCell};
@@ -210,6 +212,19 @@ impl GroupCore {
             name,
             settings,
             bus,
+        }
+    }
+
+    /// The group as the transport sees it.
+    pub(super) fn topology(&self, topics: Topics) -> GroupTopology {
+        let settings = &self.settings;
+        GroupTopology {
+            name: self.name.clone(),
+            topics,
+            ordered: settings.ordered,
+            start: settings.start,
+            dead_letters: self.dead_letters.clone(),
+            queue: settings.queue,
         }
     }
 

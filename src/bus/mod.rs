@@ -17,6 +17,7 @@ mod replay;
 mod slot;
 mod stream;
 mod subscription;
+mod supervised;
 mod url;
 
 pub use self::core::GroupStats;

@@ -4,7 +4,8 @@ use std::sync::{Arc, Weak};
 use tidings_transport::{Lag, Name, Start, Timestamp, TransportError};
 use tokio::sync::oneshot;
 
-use super::live::{Cursor, LiveGroup};
+use super::live::LiveGroup;
+use super::supervised::Cursor;
 use super::{Bus, Group, GroupStats, Inner};
 use crate::pipeline::Ended;
 
