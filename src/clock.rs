@@ -10,7 +10,8 @@ use tidings_transport::Timestamp;
 /// The bus reads wall time only to stamp events, receipts and dead letters. Everything that
 /// *waits* (backoffs, windows, deadlines, pauses) goes by tokio's monotonic clock, so a wall clock
 /// that jumps, in either direction and by any amount, ends nothing early and keeps nothing
-/// waiting.
+/// waiting. A retry that was put aside in `<group>.retry`, perhaps by another process, is the one
+/// exception: how much of its wait is left is told by wall time, and is never more than all of it.
 ///
 /// ```
 /// use tidings::{Clock, SystemClock};

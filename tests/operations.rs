@@ -173,6 +173,10 @@ async fn of_the_bus() -> BTreeMap<String, String> {
         "true" => "ordered",
         _ => "unordered",
     };
+    let retry = match field(&group, "reordering_retry") {
+        "false" => "in place",
+        _ => "put aside",
+    };
     let kept = match field(&group, "dead_letters") {
         "true" => "kept",
         _ => "lost",
@@ -191,6 +195,7 @@ async fn of_the_bus() -> BTreeMap<String, String> {
         ("window bytes", bytes(&group, "window_bytes")),
         ("attempt deadline", time(field(&group, "deadline"))),
         ("order", ordered.to_owned()),
+        ("retry", retry.to_owned()),
         ("dead letters", kept.to_owned()),
         (
             "after a dead letter",

@@ -174,6 +174,7 @@ pub(crate) struct GroupSettings {
     pub(crate) dead_letters: bool,
     pub(crate) after_dead_letter: AfterDeadLetter,
     pub(crate) ordered: bool,
+    pub(crate) reordering_retry: bool,
     pub(crate) exact: bool,
     pub(crate) start: Start,
     pub(crate) mode: Mode,
@@ -196,6 +197,7 @@ impl Default for GroupSettings {
             dead_letters: true,
             after_dead_letter: AfterDeadLetter::Continue,
             ordered: true,
+            reordering_retry: false,
             exact: false,
             start: Start::Earliest,
             mode: Mode::AtLeastOnce,
@@ -238,6 +240,11 @@ impl GroupSettings {
         if self.mode == Mode::AtMostOnce && self.retry != *usual {
             wrong.push(String::from(
                 "at_most_once makes one attempt: leave out the group's own `retry`",
+            ));
+        }
+        if self.mode == Mode::AtMostOnce && self.reordering_retry {
+            wrong.push(String::from(
+                "at_most_once makes one attempt: leave out `reordering_retry`",
             ));
         }
         if !self.dedup.is_off() && wrong.is_empty() {
@@ -296,6 +303,7 @@ impl std::fmt::Debug for GroupSettings {
             .field("dead_letters", &self.dead_letters)
             .field("after_dead_letter", &self.after_dead_letter)
             .field("ordered", &self.ordered)
+            .field("reordering_retry", &self.reordering_retry)
             .field("start", &self.start)
             .finish_non_exhaustive()
     }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::GroupSettings;
 use super::config::BusConfig;
-use super::live::dead_letter_topic;
+use super::live::{dead_letter_topic, retry_topic};
 use crate::clock::Clock;
 use crate::codec::Codec;
 use crate::emit::Completions;
@@ -176,6 +176,8 @@ pub(crate) struct GroupCore {
     pub(crate) bus: Arc<BusCore>,
     /// Where its dead letters go; `None` keeps none.
     pub(crate) dead_letters: Option<Name>,
+    /// Where failed events are put aside; `None` has them wait in their lanes (contract O2, O3).
+    pub(crate) retries: Option<Name>,
     /// Around every attempt: the bus's, then the group's own.
     pub(crate) layers: Arc<[Arc<dyn Middleware>]>,
     pub(crate) slots: Slots,
@@ -200,6 +202,7 @@ impl GroupCore {
     ) -> Self {
         Self {
             dead_letters: settings.dead_letters.then(|| dead_letter_topic(&name)),
+            retries: settings.reordering_retry.then(|| retry_topic(&name)),
             layers,
             slots: Slots::new(settings.concurrency),
             budget: RetryBudget::default(),
@@ -216,8 +219,9 @@ impl GroupCore {
     }
 
     /// The group as the transport sees it.
-    pub(super) fn topology(&self, topics: Topics) -> GroupTopology {
+    pub(super) fn topology(&self, mut topics: Topics) -> GroupTopology {
         let settings = &self.settings;
+        topics.exact.extend(self.retries.clone());
         GroupTopology {
             name: self.name.clone(),
             topics,
@@ -235,6 +239,7 @@ impl GroupCore {
         let layers = Arc::clone(&self.layers);
         Self {
             dedup: None,
+            retries: None,
             replays: true,
             ..Self::new(bus, name, self.settings.clone(), layers)
         }

@@ -36,14 +36,20 @@ impl Bus {
             } else {
                 ""
             };
+            let retries = group.core.retries.as_ref();
+            let retries = retries.map_or(String::new(), |topic| format!(", retries by {topic}"));
             lines.push(format!(
-                "group {}: concurrency {}, window {}, {} attempts, deadline {:?}, {}, dead letters in {}{stopped}",
+                "group {}: concurrency {}, window {}, {} attempts, deadline {:?}, {}, dead letters in {}{retries}{stopped}",
                 group.core.name,
                 settings.concurrency,
                 settings.window,
                 settings.retry.attempts,
                 settings.deadline,
-                if settings.ordered { "ordered per key" } else { "unordered" },
+                match (settings.ordered, &group.core.retries) {
+                    (true, None) => "ordered per key",
+                    (true, Some(_)) => "ordered per key but for retries",
+                    (false, _) => "unordered",
+                },
                 group.core.dead_letters.as_deref().unwrap_or("nothing: they are lost"),
             ));
             for handler in group.handlers() {

@@ -139,6 +139,30 @@ impl Group {
         /// members of the group share its queue.
         unordered() |s| s.ordered = false;
 
+        /// Gives up the order of a key when an event of it fails (contract O3): a failed attempt is not
+        /// repeated in its key's lane, but put aside in the topic `<group>.retry`, so that the key's
+        /// next events are handled meanwhile. When its wait is over the event is handled again, by the
+        /// handler that failed alone, and still never beside another event of its key.
+        ///
+        /// What was put aside is safe with the transport: on a broker it outlives the process, with
+        /// its count of attempts. At most [`window`](Self::window) events wait for their turn in each
+        /// process; what is behind them in `<group>.retry` may be handled later than its wait asks.
+        /// An event that cannot be written there waits in its lane instead, which is logged.
+        ///
+        /// For handlers that do not mind the order: each event says all that they need to know.
+        ///
+        /// ```
+        /// # use tidings::{Bus, Event};
+        /// # #[derive(Clone, serde::Serialize, serde::Deserialize, Event)]
+        /// # #[event(name = "invoice.issued", version = 1, key = customer)]
+        /// # struct InvoiceIssued { customer: String }
+        /// # async fn print(_: InvoiceIssued) -> anyhow::Result<()> { Ok(()) }
+        /// # fn demo(bus: &Bus) {
+        /// bus.group("printing").reordering_retry().on(print);
+        /// # }
+        /// ```
+        reordering_retry() |s| s.reordering_retry = true;
+
         /// Takes each event over before it is handled, and makes one attempt (contract D9): a crash
         /// repeats nothing, and loses what was taken over and not handled, at most
         /// [`window`](Self::window) events. What fails goes to the dead letters, unless a crash comes

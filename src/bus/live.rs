@@ -77,6 +77,9 @@ impl LiveGroup {
         gone.exact.retain(|topic| !left.exact.contains(topic));
         gone.patterns
             .retain(|pattern| !left.patterns.contains(pattern));
+        if left == Topics::default() {
+            gone.exact.extend(self.core.retries.clone());
+        }
         self.core.bus.transport.detach(&self.core.name, &gone);
         // The handler is dropped outside of the lock: what it owns may use the bus as it goes.
         drop(changing);
@@ -250,6 +253,11 @@ pub(super) fn topics(handlers: &[Arc<dyn ErasedHandler>]) -> Topics {
         }
     }
     topics
+}
+
+/// Where a group puts events aside, by its name on the wire.
+pub(super) fn retry_topic(group: &Name) -> Name {
+    Name::from(format!("{group}.retry"))
 }
 
 /// The dead letters of a group, by its name on the wire.

@@ -189,8 +189,8 @@ impl Supervised {
     ) -> Result<Box<dyn DynConsumer>, TransportError> {
         let core = &self.core;
         let settings = &core.settings;
-        let topics = topics(&self.table.load().handlers);
-        let mut group = core.topology(topics.clone());
+        let mut group = core.topology(topics(&self.table.load().handlers));
+        let topics = group.topics.clone();
         if core.replays {
             // It must not make its group, or say what that reads (contract Y1): it needs no more than
             // a place for its dead letters.

@@ -150,6 +150,8 @@ struct Tracked {
 struct State {
     completion: Completion,
     groups: Vec<Name>,
+    /// The groups that will settle it once more than they have, once for each time.
+    aside: Vec<Name>,
     waiters: usize,
 }
 
@@ -187,10 +189,23 @@ impl Completions {
         }
     }
 
+    /// A group puts the event aside for one of its handlers, and will settle it there as well.
+    pub(crate) fn put_aside(&self, id: &EventId, group: &Name) {
+        if let Some(tracked) = self.find(id) {
+            tracked.state().aside.push(group.clone());
+        }
+    }
+
     /// A group has settled the event, or is gone.
     pub(crate) fn group_done(&self, id: &EventId, group: &Name) {
         if let Some(tracked) = self.find(id) {
-            tracked.state().groups.push(group.clone());
+            let mut state = tracked.state();
+            if let Some(at) = state.aside.iter().position(|aside| aside == group) {
+                state.aside.swap_remove(at);
+                return;
+            }
+            state.groups.push(group.clone());
+            drop(state);
             tracked.changed.notify_waiters();
         }
     }

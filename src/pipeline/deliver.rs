@@ -12,7 +12,7 @@ use super::dedup::{Claim, Guard};
 use super::first::{Attempted, First};
 use super::gate::Pass;
 use super::job::Delivered;
-use super::retry::{Attempts, Next};
+use super::retry::{Attempts, Next, put_aside};
 use super::slots::Slot;
 use super::{Finished, Job, Verdict, stable_hash, trace};
 use crate::bus::GroupCore;
@@ -61,7 +61,7 @@ fn tell(handler: &HandlerInfo, delivered: Delivered<'_>, verdict: Verdict) {
         Verdict::Completed => Ended::Completed,
         Verdict::Duplicate => Ended::Duplicate,
         Verdict::DeadLettered => Ended::DeadLettered,
-        Verdict::Skipped | Verdict::HandedBack => return,
+        Verdict::PutAside | Verdict::Skipped | Verdict::HandedBack => return,
     };
     completions.handler_done(&delivered.envelope().id, || HandlerOutcome {
         group: handler.group.name.clone(),
@@ -260,6 +260,10 @@ async fn retrying<'a, I: Invoke>(
     let prior = delivered.message().origination.attempt.saturating_sub(1);
     let mut attempts = Attempts::resumed(prior, policy);
     let mut first_failure = None;
+    if let Some(aside) = delivered.aside() {
+        attempts = aside.attempts(attempts);
+        first_failure = aside.first_failure;
+    }
     let own_trace = trace::own_span(delivered);
     loop {
         let number = attempts.number();
@@ -319,6 +323,9 @@ async fn retrying<'a, I: Invoke>(
                     probe.tell(false);
                 }
                 *slot = None;
+                if put_aside(&entry.info, delivered, &attempts, first_failure, after).await {
+                    return Verdict::PutAside;
+                }
                 if !wait_for_retry(&entry.info, delivered.revoked(), after).await {
                     return Verdict::HandedBack;
                 }

@@ -11,7 +11,7 @@ use crate::bus::{GroupCore, Table};
 use crate::codec;
 use crate::event::DecodeError;
 use crate::handler::{ErasedHandler, Wanted};
-use crate::text::{Escaped, chain};
+use crate::text::{Escaped, chain, safe};
 
 /// The handlers of one delivery, nearly always one.
 pub(crate) type Handlers = SmallVec<[Arc<dyn ErasedHandler>; 2]>;
@@ -25,6 +25,33 @@ pub(crate) enum Plan {
     /// Nothing, by a named rule.
     Skip(&'static str),
 }
+
+impl Plan {
+    /// The same for the one handler that an event comes back to.
+    fn only(self, group: &GroupCore, name: &Name) -> Self {
+        let handlers = match self {
+            Self::Sole(handler) => std::iter::once(handler).collect(),
+            Self::Handle(handlers) => handlers,
+            Self::Skip(NO_HANDLER) => Handlers::new(),
+            Self::DeadLetter(_) | Self::Skip(_) => return self,
+        };
+        match handlers.into_iter().find(|it| it.info().name == *name) {
+            Some(handler) => Self::Sole(handler),
+            // In this process it was removed on purpose.
+            None if !group.bus.capabilities.durable => Self::Skip(NO_HANDLER),
+            None => {
+                let text = format!(
+                    "it was put aside for handler {name:?}, which the group does not have: \
+                     register it under that name again"
+                );
+                Self::DeadLetter(Cause::new(Reason::Handler("no_handler"), safe(&text), 0))
+            }
+        }
+    }
+}
+
+/// Why an event is skipped whose handlers are all gone.
+pub(crate) const NO_HANDLER: &str = "no handler left";
 
 /// Reads envelopes and finds handlers for one group: the wire side of the one decode path.
 pub(crate) struct Router {
@@ -127,7 +154,11 @@ impl Router {
             return Plan::Skip("tombstone");
         }
         let route = self.find(&intake.message().topic);
-        self.plan(group, &route, intake)
+        let plan = self.plan(group, &route, intake);
+        match intake.delivered().aside() {
+            Some(aside) => plan.only(group, &aside.handler),
+            None => plan,
+        }
     }
 
     fn plan(&mut self, group: &GroupCore, route: &Route, intake: &Intake) -> Plan {
@@ -155,7 +186,7 @@ impl Router {
                 _ => Plan::Handle(typed.handlers.clone()),
             },
             Some(typed) => Plan::Handle(typed.handlers.iter().chain(&route.any).cloned().collect()),
-            None if route.typed.is_empty() && route.any.is_empty() => Plan::Skip("no handler left"),
+            None if route.typed.is_empty() && route.any.is_empty() => Plan::Skip(NO_HANDLER),
             None if !route.any.is_empty() => Plan::Handle(route.any.clone()),
             None if route.shared => {
                 self.note_skipped(group, envelope);

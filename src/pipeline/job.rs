@@ -5,6 +5,7 @@ use bytes::Bytes;
 use tidings_transport::{Batch, Carried, Envelope, Inbound, Payload, Received, Settle, field};
 use tokio_util::sync::CancellationToken;
 
+use super::retry::Aside;
 use crate::codec::{self, Codec};
 use crate::event::DecodeError;
 
@@ -20,6 +21,8 @@ struct Place {
     received: Option<Received>,
     /// What was read from raw fields; `None` where the envelope never left this process.
     parsed: Option<Box<Parsed>>,
+    /// What it was before it was put aside for a retry, and what is known of that.
+    aside: Option<Box<(Inbound, Aside)>>,
 }
 
 /// An empty place, to be used again.
@@ -43,6 +46,11 @@ impl Intake {
         self.0.parsed = Some(Box::new(parsed));
     }
 
+    /// It comes back from where it was put aside, and is again what it was.
+    pub(crate) fn comes_back(&mut self, message: Inbound, aside: Aside) {
+        self.0.aside = Some(Box::new((message, aside)));
+    }
+
     /// Whether its envelope is still to be read.
     pub(crate) fn is_unread(&self) -> bool {
         self.0.parsed.is_none() && self.message().envelope.local().is_none()
@@ -56,10 +64,12 @@ impl Intake {
     pub(crate) fn delivered(&self) -> Delivered<'_> {
         let received = self.0.received.as_ref();
         let received = received.expect("an intake holds a delivery");
+        let aside = self.0.aside.as_deref();
         Delivered {
-            message: received,
+            message: aside.map_or(received, |(message, _)| message),
             settle: received.settle(),
             parsed: self.0.parsed.as_deref(),
+            aside: aside.map(|(_, aside)| aside),
         }
     }
 
@@ -101,6 +111,7 @@ pub(crate) struct Delivered<'a> {
     message: &'a Inbound,
     settle: &'a dyn Settle,
     parsed: Option<&'a Parsed>,
+    aside: Option<&'a Aside>,
 }
 
 impl<'a> Delivered<'a> {
@@ -112,6 +123,7 @@ impl<'a> Delivered<'a> {
             message,
             settle,
             parsed: None,
+            aside: None,
         })
     }
 
@@ -122,12 +134,18 @@ impl<'a> Delivered<'a> {
             message,
             settle,
             parsed: Some(parsed),
+            aside: None,
         })
     }
 
     #[inline]
     pub(crate) fn message(self) -> &'a Inbound {
         self.message
+    }
+
+    /// What is known of it if it was put aside for a retry.
+    pub(crate) fn aside(self) -> Option<&'a Aside> {
+        self.aside
     }
 
     /// Whether the event never left this process.
@@ -270,6 +288,8 @@ pub(crate) enum Verdict {
     Duplicate,
     /// Written to the dead letters, or dropped by the group's own choice to keep none.
     DeadLettered,
+    /// Safe in `<group>.retry`, from where it comes back.
+    PutAside,
     /// The handler was removed before it handled the event.
     Skipped,
     /// Not final: given back to the transport.

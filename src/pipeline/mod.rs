@@ -13,6 +13,7 @@ mod duration;
 mod first;
 mod gate;
 mod hash;
+mod header;
 mod intake;
 mod job;
 mod lanes;

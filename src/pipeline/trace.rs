@@ -85,6 +85,22 @@ pub(crate) fn failed(
     );
 }
 
+pub(crate) fn not_put_aside(
+    handler: &HandlerInfo,
+    delivered: Delivered<'_>,
+    topic: &str,
+    error: &PublishError,
+) {
+    tracing::warn!(
+        id = %Escaped(delivered.envelope_id()),
+        handler = %handler.name,
+        group = %handler.group.name,
+        topic,
+        error = chain(error),
+        "event could not be put aside for its retry: it waits in its lane, and its key with it"
+    );
+}
+
 pub(crate) fn duplicate(handler: &HandlerInfo, delivered: Delivered<'_>) {
     let envelope = delivered.envelope();
     tracing::debug!(

@@ -52,6 +52,8 @@ pub enum Fate {
     /// Passed over by this rule: `tombstone`, `another type on a shared topic`,
     /// `handler removed`, …
     Skipped(&'static str),
+    /// Not final: put aside in `<group>.retry`, from where it comes back.
+    PutAside,
     /// Not final: given back to the transport, as when the bus shuts down.
     HandedBack,
 }
@@ -63,6 +65,7 @@ impl fmt::Display for Fate {
             Self::Duplicate => f.pad("duplicate"),
             Self::DeadLettered => f.pad("dead-lettered"),
             Self::Skipped(rule) => write!(f, "skipped: {rule}"),
+            Self::PutAside => f.pad("put aside"),
             Self::HandedBack => f.pad("handed back"),
         }
     }
@@ -75,6 +78,7 @@ impl From<Verdict> for Fate {
             Verdict::Duplicate => Self::Duplicate,
             Verdict::DeadLettered => Self::DeadLettered,
             Verdict::Skipped => Self::Skipped("handler removed"),
+            Verdict::PutAside => Self::PutAside,
             Verdict::HandedBack => Self::HandedBack,
         }
     }

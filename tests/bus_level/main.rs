@@ -14,3 +14,4 @@ mod kit;
 mod lifecycle;
 mod order;
 mod races;
+mod reordering;

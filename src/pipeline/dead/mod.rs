@@ -61,34 +61,3 @@ impl Cause {
         }
     }
 }
-
-/// The headers of a dead letter, under the reserved prefix. Replaced on each hop, never appended.
-mod header {
-    pub(super) const REASON: &str = "tidings-reason";
-    pub(super) const ERROR: &str = "tidings-error";
-    pub(super) const HANDLER: &str = "tidings-handler";
-    pub(super) const GROUP: &str = "tidings-group";
-    pub(super) const ATTEMPTS: &str = "tidings-attempts";
-    pub(super) const FIRST_FAILURE: &str = "tidings-first-failure";
-    pub(super) const LAST_FAILURE: &str = "tidings-last-failure";
-    pub(super) const TOPIC: &str = "tidings-topic";
-    pub(super) const KEY: &str = "tidings-key";
-    pub(super) const PARTITION: &str = "tidings-partition";
-    pub(super) const OFFSET: &str = "tidings-offset";
-    pub(super) const LEFT_OUT: &str = "tidings-left-out";
-
-    pub(super) const ALL: [&str; 12] = [
-        REASON,
-        ERROR,
-        HANDLER,
-        GROUP,
-        ATTEMPTS,
-        FIRST_FAILURE,
-        LAST_FAILURE,
-        TOPIC,
-        KEY,
-        PARTITION,
-        OFFSET,
-        LEFT_OUT,
-    ];
-}

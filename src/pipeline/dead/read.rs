@@ -6,11 +6,11 @@ use tidings_transport::{
     Carried, EventId, Headers, Inbound, Name, Payload, Position, Timestamp, TransportError, field,
 };
 
-use super::header;
 use crate::Event;
 use crate::bus::BusCore;
 use crate::codec::{self, Codec};
 use crate::event::{DecodeError, decode};
+use crate::pipeline::header;
 
 /// A group's dead letters: see [`Bus::dead_letters`](crate::Bus::dead_letters).
 #[derive(Clone)]

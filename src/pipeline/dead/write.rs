@@ -2,14 +2,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tidings_transport::{
-    Carried, Headers, Message, Name, Origin, Payload, PublishError, Reason as Refused, field,
+    Carried, Message, Name, Origin, Payload, PublishError, Reason as Refused, field,
 };
 
-use super::{Cause, header};
+use super::Cause;
 use crate::bus::GroupCore;
 use crate::handler::HandlerInfo;
 use crate::pipeline::job::Delivered;
-use crate::pipeline::{Verdict, stable_hash, trace};
+use crate::pipeline::{Verdict, header, stable_hash, trace};
 use crate::text::safe;
 
 /// Longest key or id, in bytes, that a dead letter keeps beside its error (R5); twice what an emit
@@ -79,11 +79,7 @@ fn by_reference(mut message: Message) -> Message {
         Payload::Local(_) | Payload::Tombstone => 0,
     };
     let fields = message.envelope.to_fields();
-    let is_ours = |(name, _): &(Name, Bytes)| header::ALL.contains(&name.as_str());
-    let all = message.headers.iter();
-    let all = all.map(|(name, value)| (name.clone(), value.clone()));
-    let (ours, foreign): (Vec<_>, Vec<_>) = all.partition(is_ours);
-    let foreign: Headers = foreign.into_iter().collect();
+    let (ours, foreign) = header::parted(&message.headers);
     let left_out = format!(
         "{size} bytes of payload, {} headers of {} bytes, {} attributes of {} bytes",
         foreign.len(),
@@ -91,10 +87,8 @@ fn by_reference(mut message: Message) -> Message {
         fields.len(),
         fields.size(),
     );
-    message.headers = ours.into_iter().collect();
-    message
-        .headers
-        .set(Name::from_static(header::LEFT_OUT), left_out);
+    message.headers = ours;
+    header::set(&mut message.headers, header::LEFT_OUT, left_out);
     // Attributes of the usual size still say which event it is.
     let short = fields.iter().filter(|(_, value)| value.len() <= 256);
     let known = short.filter(|(name, _)| [field::ID, field::TYPE].contains(&name.as_str()));
@@ -126,9 +120,7 @@ fn compose(
     let key = format!("{id}|{handler_name}");
     let now = group.bus.clock.now();
     let mut headers = inbound.headers.clone();
-    let mut set = |name: &'static str, value: String| {
-        headers.set(Name::from_static(name), Bytes::from(value));
-    };
+    let mut set = |name, value: String| header::set(&mut headers, name, value);
     set(header::REASON, cause.reason.to_string());
     let lost_key = inbound
         .key
@@ -156,15 +148,11 @@ fn compose(
         cause.first_failure.unwrap_or(now).to_string(),
     );
     set(header::LAST_FAILURE, now.to_string());
-    set(header::TOPIC, inbound.topic.to_string());
-    if let Some(position) = inbound.origination.position {
-        set(header::PARTITION, position.partition.to_string());
-        set(header::OFFSET, position.offset.to_string());
-    }
+    header::set_origin(&mut headers, inbound);
     if let Some(key) = &inbound.key
         && lost_key.is_none()
     {
-        headers.set(Name::from_static(header::KEY), key.clone());
+        header::set(&mut headers, header::KEY, key.clone());
     }
     let mut message = Message {
         topic,

@@ -78,6 +78,24 @@ impl Attempts {
         }
     }
 
+    /// What of the other limits was used up before a retry that was put aside. A forged count takes
+    /// no attempt away but those that panic.
+    pub(crate) fn with(mut self, panics: u32, rate_limited: Duration) -> Self {
+        self.panics = panics;
+        self.rate_limited = rate_limited;
+        self
+    }
+
+    /// How many of them panicked, as far as that is known.
+    pub(crate) fn panics(&self) -> u32 {
+        self.panics
+    }
+
+    /// How long it waited because it was told to.
+    pub(crate) fn rate_limited(&self) -> Duration {
+        self.rate_limited
+    }
+
     /// The number of the attempt that runs now, from 1. A rate-limited attempt keeps its number
     /// for the next try.
     pub(crate) fn number(&self) -> u32 {

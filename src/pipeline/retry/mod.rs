@@ -1,5 +1,6 @@
 //! When a failed attempt is tried again, and when it is given up (R1–R3).
 
+mod aside;
 mod attempts;
 
 use std::time::Duration;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::duration;
 
+pub(crate) use aside::{Aside, put_aside};
 pub(crate) use attempts::{Attempts, GivenUp, Next};
 
 /// How often and how soon a failed attempt is repeated.

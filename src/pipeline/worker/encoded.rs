@@ -28,6 +28,9 @@ impl Worker<'_> {
         let Some((message, _)) = run.batch.get(run.at) else {
             return Ran::Not;
         };
+        if self.is_aside(message) {
+            return Ran::Not;
+        }
         match self.router.read(&self.group, message) {
             Ok(parsed) => self.run_read(run, parsed),
             Err(plan) => {

@@ -1,3 +1,4 @@
+mod aside;
 mod at_once;
 mod encoded;
 mod held;
@@ -15,10 +16,11 @@ use tidings_transport::{Batch, BoxFuture, DynConsumer, ErrorKind, Signal, Transp
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use self::aside::Back;
 pub(crate) use self::at_once::Run;
 use self::held::Held;
 use super::dead::{self, Cause};
-use super::intake::{Handlers, Plan, Router};
+use super::intake::{Handlers, NO_HANDLER, Plan, Router};
 use super::job::{Intake, Job, Spare, Verdict};
 use super::lanes::{LaneKey, Lanes};
 use super::watchdog::Pulse;
@@ -71,6 +73,9 @@ pub(crate) struct Worker<'a> {
     /// Shares whose lane is free and that wait for a slot.
     ready: VecDeque<(Arc<dyn ErasedHandler>, Job)>,
     tasks: JoinSet<Ran>,
+    /// What came back too early from where it was put aside: at most a window of them beside those
+    /// that the window is for.
+    aside: JoinSet<Back>,
     /// How many spawned calls run, per subscription.
     running: HashMap<u64, usize>,
     /// Deliveries whose turn in their lane has come; a queue, because starting one may end it and
@@ -141,6 +146,7 @@ impl<'a> Worker<'a> {
             lanes: Lanes::new(),
             ready: VecDeque::new(),
             tasks: JoinSet::new(),
+            aside: JoinSet::new(),
             running: HashMap::new(),
             turns: VecDeque::new(),
             quiescing: Vec::new(),
@@ -198,6 +204,7 @@ impl<'a> Worker<'a> {
                         self.ran(ran);
                     }
                 }
+                Some(back) = self.aside.join_next(), if !self.aside.is_empty() => self.is_back(back),
                 // Only to look again at how much room there is.
                 () = self.group.draining.cancelled(), if !draining => {}
                 () = self.group.slots.ready(), if !self.ready.is_empty() => {}
@@ -249,7 +256,9 @@ impl<'a> Worker<'a> {
             return 0;
         }
         // What is kept to be handed back at the end takes no part any more.
-        let active = self.unsettled - self.handed_back.len();
+        // What waits aside has a window of its own.
+        let aside = self.aside.len().min(settings.window);
+        let active = self.unsettled - self.handed_back.len() - aside;
         settings.window.saturating_sub(active).min(BATCH)
     }
 
@@ -258,6 +267,9 @@ impl<'a> Worker<'a> {
             intake.release();
             return;
         }
+        if self.is_aside(intake.message()) {
+            return self.comes_back(intake);
+        }
         let plan = self.router.route(&self.group, &mut intake);
         self.admit_to(intake, plan);
     }
@@ -265,6 +277,11 @@ impl<'a> Worker<'a> {
     fn admit_to(&mut self, intake: Intake, plan: Plan) {
         self.unsettled += 1;
         self.bytes += intake.size();
+        self.enter(intake, plan);
+    }
+
+    /// Puts a delivery that is counted into its lane.
+    fn enter(&mut self, intake: Intake, plan: Plan) {
         let work = Work { intake, plan };
         if self.group.settings.ordered
             && let Some(lane) = LaneKey::of(work.intake.message())
@@ -332,7 +349,7 @@ impl<'a> Worker<'a> {
                 self.group
                     .bus
                     .recorder
-                    .skipped(&self.group, intake.delivered(), "no handler left");
+                    .skipped(&self.group, intake.delivered(), NO_HANDLER);
                 self.settle(intake, false);
             }
         }
@@ -359,7 +376,9 @@ impl<'a> Worker<'a> {
 
     /// Starts a share whose slot is taken.
     fn start(&mut self, handler: Arc<dyn ErasedHandler>, job: Job) {
-        self.started += 1;
+        if job.delivered().aside().is_none() {
+            self.started += 1;
+        }
         let subscription = handler.info().subscription;
         if trace::tracing_is_on() {
             let span = trace::process_span(handler.info(), job.delivered());

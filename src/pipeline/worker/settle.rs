@@ -54,7 +54,7 @@ impl Worker<'_> {
             Verdict::Completed => self.successes += 1,
             Verdict::DeadLettered => self.group.counters.dead_lettered(),
             Verdict::Skipped => self.group.counters.skipped(),
-            Verdict::Duplicate | Verdict::HandedBack => {}
+            Verdict::PutAside | Verdict::Duplicate | Verdict::HandedBack => {}
         }
         if let Some((intake, handed_back)) = job.finish(verdict == Verdict::HandedBack) {
             self.settle(intake, handed_back);
@@ -181,6 +181,7 @@ impl Worker<'_> {
         };
         // Dropping a share gives its delivery back.
         self.tasks.shutdown().await;
+        self.aside.shutdown().await;
         self.ready.clear();
         self.turns.clear();
         self.lanes.drain().for_each(drop);

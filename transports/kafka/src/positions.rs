@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Offset, TopicPartitionList};
-use tidings_transport::{Start, Timestamp};
+use tidings_transport::{Start, Timestamp, is_retry_topic};
 
 use crate::error;
 use crate::settle::Partition;
@@ -80,6 +80,7 @@ fn first<C: ConsumerContext>(
         Ok(Offset::Offset(high))
     };
     match start {
+        _ if is_retry_topic(topic) => Ok(Offset::Beginning),
         Start::Earliest => Ok(Offset::Beginning),
         Start::Latest => end(),
         // Nothing may be that young.

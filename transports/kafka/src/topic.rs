@@ -1,6 +1,6 @@
 //! Names, and patterns as librdkafka reads them.
 
-use tidings_transport::{Name, Pattern, Topics};
+use tidings_transport::{Name, Pattern, Topics, is_retry_topic};
 
 /// Longest topic name.
 ///
@@ -54,7 +54,7 @@ pub(crate) fn subscription(topics: &Topics) -> Vec<String> {
 }
 
 /// A topic name with `^` in front is a regular expression to librdkafka. It knows no look-ahead, so
-/// the reserved topics are kept out by [`RESERVED`].
+/// the reserved topics are kept out by [`reserved_but`].
 fn expression(pattern: &Pattern) -> String {
     const WORD: &str = "[^.]+";
     let mut regex = String::from("^");
@@ -73,12 +73,7 @@ fn expression(pattern: &Pattern) -> String {
                 }
                 match other {
                     "*" => regex.push_str(WORD),
-                    name => name.chars().for_each(|c| {
-                        if !c.is_ascii_alphanumeric() && c != '_' && c != '-' {
-                            regex.push('\\');
-                        }
-                        regex.push(c);
-                    }),
+                    name => name.chars().for_each(|c| push_literal(&mut regex, c)),
                 }
             }
         }
@@ -87,11 +82,40 @@ fn expression(pattern: &Pattern) -> String {
     regex
 }
 
-/// Topics that match no pattern, for `topic.blacklist` of members that follow one.
-pub(crate) const RESERVED: &str = "^.*\\.dead$,^.*\\.retry$";
+/// For `topic.blacklist` of members that follow a pattern: the topics that match none. A group's own
+/// retries are not among them, because what is on that list cannot be read by its name either.
+///
+/// Source: `topic.blacklist` in librdkafka's CONFIGURATION.md; its expressions know no "but".
+pub(crate) fn reserved_but(exact: &[Name]) -> String {
+    let mut all = vec![String::from("^.*\\.dead$")];
+    match exact.iter().find(|topic| is_retry_topic(topic)) {
+        None => all.push(String::from("^.*\\.retry$")),
+        Some(own) => {
+            let stem = own.strip_suffix(".retry").unwrap_or(own);
+            let mut before = String::from("^");
+            for c in stem.chars() {
+                // Names that end here, and names that go on with something else.
+                all.push(format!("{before}\\.retry$"));
+                all.push(format!("{before}[^{c}].*\\.retry$"));
+                push_literal(&mut before, c);
+            }
+            all.push(format!("{before}.+\\.retry$"));
+        }
+    }
+    all.join(",")
+}
+
+fn push_literal(regex: &mut String, c: char) {
+    if !c.is_ascii_alphanumeric() && c != '_' && c != '-' {
+        regex.push('\\');
+    }
+    regex.push(c);
+}
 
 #[cfg(test)]
 mod tests {
+    use regex_lite::Regex;
+
     use super::*;
 
     fn pattern(text: &str) -> String {
@@ -106,6 +130,39 @@ mod tests {
         assert_eq!(pattern("#"), "^.+$");
         assert_eq!(pattern("*.placed"), "^[^.]+\\.placed$");
         assert_eq!(pattern("a.#.b"), "^a(\\.[^.]+)*\\.b$");
+    }
+
+    #[test]
+    fn all_reserved_topics_but_ones_own_match_no_pattern() {
+        let reserved = |exact: &[&'static str], topic: &str| {
+            let exact: Vec<Name> = exact.iter().map(|name| Name::from_static(name)).collect();
+            let list = reserved_but(&exact);
+            let mut all = list
+                .split(',')
+                .map(|regex| Regex::new(regex).expect("an expression"));
+            all.any(|regex| regex.is_match(topic))
+        };
+        for own in [&["order.placed"][..], &["order.placed", "shop.mail.retry"]] {
+            for other in [
+                "shop.mail.dead",
+                "shop.post.retry",
+                "shop.mai.retry",
+                "shop.mail2.retry",
+                "shop-mail.retry",
+                "shop.mail.retry.retry",
+                "shop.retry",
+                "s.retry",
+                "x.retry",
+                ".retry",
+            ] {
+                assert!(reserved(own, other), "{other}");
+            }
+            for open in ["order.placed", "shop.mail", "shop.mail.retry.late"] {
+                assert!(!reserved(own, open), "{open}");
+            }
+        }
+        assert!(reserved(&[], "shop.mail.retry"));
+        assert!(!reserved(&["shop.mail.retry"], "shop.mail.retry"));
     }
 
     #[test]

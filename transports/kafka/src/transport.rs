@@ -285,7 +285,10 @@ impl Transport for Kafka {
         if !subscribe.topics.patterns.is_empty() {
             let refresh = self.config.topic_refresh.as_millis().to_string();
             client
-                .set("topic.blacklist", topic::RESERVED)
+                .set(
+                    "topic.blacklist",
+                    topic::reserved_but(&subscribe.topics.exact),
+                )
                 .set("topic.metadata.refresh.interval.ms", refresh);
         }
         if let Mode::Replay { until } = subscribe.mode {

@@ -20,5 +20,7 @@ pub use tidings_envelope::{
     Attributes, Carried, Envelope, EventId, HeaderError, Headers, Malformed,
 };
 pub use tidings_envelope::{Name, Timestamp, TraceContext, field};
-pub use topology::{Declare, GroupTopology, Mode, Pattern, Start, Subscribe, Topics, Topology};
+pub use topology::{
+    Declare, GroupTopology, Mode, Pattern, Start, Subscribe, Topics, Topology, is_retry_topic,
+};
 pub use transport::{Browser, CloseReport, Entry, Health, Interest, Lag, Transport};

@@ -50,7 +50,8 @@ pub struct Subscribe {
     pub group: Name,
     /// What it gets.
     pub topics: Topics,
-    /// Where a new group starts (D7); an existing group goes on where it was.
+    /// Where a new group starts (D7); an existing group goes on where it was. What it put aside for a
+    /// retry is its own: a topic of which [`is_retry_topic`] holds starts with its oldest message.
     pub start: Start,
     /// When a message counts as taken.
     pub mode: Mode,
@@ -72,6 +73,11 @@ pub enum Start {
     At(Timestamp),
     /// With the message at this offset of each partition; at the end of one that has no such offset yet.
     Offset(i64),
+}
+
+/// Whether a topic is one of the bus's own, `<group>.retry`, in which a group puts failed events aside.
+pub fn is_retry_topic(topic: &str) -> bool {
+    topic.ends_with(".retry")
 }
 
 /// When a message counts as taken.
@@ -143,7 +149,7 @@ impl Pattern {
 
     /// Whether a topic matches.
     pub fn matches(&self, topic: &str) -> bool {
-        if topic.ends_with(".dead") || topic.ends_with(".retry") {
+        if topic.ends_with(".dead") || is_retry_topic(topic) {
             return false;
         }
         let words: Vec<&str> = topic.split('.').collect();

@@ -13,8 +13,10 @@ use tidings::{Bus, BusBuilder, Declare, Delivery, Event, Mapping, RetryPolicy, S
 use tidings_conformance::{Broker, Trials};
 
 #[allow(dead_code, reason = "the example is a program of its own")]
-#[path = "../examples/orders/main.rs"]
+#[path = "../../examples/orders/main.rs"]
 mod orders;
+
+mod aside;
 
 fn main() -> ExitCode {
     Trials::new(Broker::named_by("TIDINGS_TEST_KAFKA"))
@@ -44,6 +46,18 @@ fn main() -> ExitCode {
         .trial(
             "an_emit_of_a_type_that_nobody_handles_makes_its_topic",
             producer_only,
+        )
+        .trial(
+            "contract_o3_what_was_put_aside_outlives_the_process_with_its_count",
+            aside::outlives,
+        )
+        .trial(
+            "contract_o3_a_group_that_follows_a_pattern_reads_its_own_retries_alone",
+            aside::by_pattern,
+        )
+        .trial(
+            "contract_d7_retries_are_read_from_their_beginning_wherever_a_group_starts",
+            aside::from_the_beginning,
         )
         .trial("the_orders_example_balances", balances)
         .main()
