@@ -7,9 +7,6 @@ use anyhow::{Context, Result};
 use crate::brokers::{Broker, Provided};
 use crate::workspace::Workspace;
 
-/// Shows that every case works. It measures nothing, so it is built as the tests are.
-pub(crate) const SMOKE: [&str; 5] = ["run", "--package", "tidings-bench", "--", "--smoke"];
-
 /// What `cargo xtask bench` takes.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {

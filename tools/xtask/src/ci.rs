@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    bench, budget, examples, features, misuse,
+    budget, examples, features, misuse,
     process::{self, Show, seconds},
     tally::Counts,
     test,
@@ -177,7 +177,6 @@ fn steps(library: &Package, scope: &[String]) -> Vec<Step> {
             args: examples::command(run),
         },
     }));
-    steps.push(Step::cargo("bench", bench::SMOKE));
     steps
 }
 
@@ -222,7 +221,7 @@ impl Run<'_> {
             Action::Cargo { args, env } => {
                 let status = self
                     .workspace
-                    .cargo()
+                    .cargo_for_tests()
                     .args(args)
                     .envs(*env)
                     .status()
@@ -244,7 +243,7 @@ impl Run<'_> {
     }
 
     fn quiet(&self, args: &[String]) -> Result<()> {
-        let mut command = self.workspace.cargo();
+        let mut command = self.workspace.cargo_for_tests();
         command.args(args);
         let finished = process::run(command, Show::Later, |_| {})?;
         if finished.status.success() {
@@ -302,7 +301,6 @@ mod tests {
             "cargo xtask test",
             "cargo run --example orders",
             "cargo run --example orders -- --orders 10000 --seed 7",
-            "cargo run --package tidings-bench -- --smoke",
         ] {
             assert!(
                 lines.iter().any(|found| found == line),

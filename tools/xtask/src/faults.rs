@@ -24,7 +24,7 @@ pub(crate) struct Args {
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {
     let name = args.on.name();
     let brokers = Provided::one(workspace, args.on)?;
-    let mut cargo = workspace.cargo();
+    let mut cargo = workspace.cargo_for_tests();
     cargo
         .args([
             "run",

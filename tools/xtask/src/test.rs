@@ -225,7 +225,7 @@ impl Runner<'_> {
     }
 
     fn doc_tests(&self, show: Show) -> Result<Outcome> {
-        let mut command = self.workspace.cargo();
+        let mut command = self.workspace.cargo_for_tests();
         command
             .arg("test")
             .args(&self.scope)

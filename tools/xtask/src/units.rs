@@ -67,7 +67,7 @@ impl Unit {
 
 /// Builds every test of the workspace with these flags, and lists the binaries in a stable order.
 pub(crate) fn build(workspace: &Workspace, scope: &[String]) -> Result<Vec<Unit>> {
-    let mut command = workspace.cargo();
+    let mut command = workspace.cargo_for_tests();
     command
         .arg("test")
         .args(scope)

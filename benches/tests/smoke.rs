@@ -1,0 +1,21 @@
+//! Every case works. Nothing is measured here.
+
+use std::process::Command;
+
+#[test]
+fn every_case_runs() {
+    let run = Command::new(env!("CARGO_BIN_EXE_tidings-bench"))
+        .arg("--smoke")
+        .output()
+        .expect("the benchmarks start");
+    let printed = String::from_utf8_lossy(&run.stdout);
+    assert!(
+        run.status.success(),
+        "{}: {printed}{}",
+        run.status,
+        String::from_utf8_lossy(&run.stderr)
+    );
+    for goal in ["G1", "G2", "G5", "G6"] {
+        assert!(printed.contains(goal), "{goal} is missing: {printed}");
+    }
+}
