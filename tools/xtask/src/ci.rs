@@ -3,7 +3,7 @@
 //! One target folder and one profile: what a step built serves the next.
 
 use std::{
-    process::ExitCode,
+    process::{Command, ExitCode},
     time::{Duration, Instant},
 };
 
@@ -72,8 +72,11 @@ enum Action {
         args: Vec<String>,
         env: Option<(&'static str, &'static str)>,
     },
-    /// A cargo call of which only the last line is shown, unless it fails.
-    Quiet { args: Vec<String> },
+    /// An example, of which only the last line is shown, unless it fails.
+    Example {
+        name: &'static str,
+        args: &'static [&'static str],
+    },
     /// The tests, as `cargo xtask test` runs them.
     Tests,
     /// A check of this tool, with what it is about.
@@ -112,9 +115,8 @@ impl Step {
             } => {
                 format!("{key}=\"{value}\" cargo {}", args.join(" "))
             }
-            Action::Cargo { args, env: None } | Action::Quiet { args } => {
-                format!("cargo {}", args.join(" "))
-            }
+            Action::Cargo { args, env: None } => format!("cargo {}", args.join(" ")),
+            Action::Example { name, args } => [&[*name], *args].concat().join(" "),
             Action::Tests => "cargo xtask test".to_owned(),
             Action::Check { about, .. } => (*about).to_owned(),
         }
@@ -151,6 +153,9 @@ fn steps(library: &Package, scope: &[String]) -> Vec<Step> {
         }
         steps.push(Step::cargo("features", clippy(&flags)));
     }
+    // As a user's `cargo run --example` builds them.
+    let defaults = ["--package", &library.name, "--examples"];
+    steps.push(Step::cargo("features", clippy(&defaults)));
     steps.push(Step {
         name: "doc",
         action: Action::Cargo {
@@ -171,11 +176,9 @@ fn steps(library: &Package, scope: &[String]) -> Vec<Step> {
         "every example is run",
         |workspace| examples::check_complete(&workspace.library()?),
     ));
-    steps.extend(examples::RUNS.map(|run| Step {
+    steps.extend(examples::RUNS.map(|(name, args)| Step {
         name: "examples",
-        action: Action::Quiet {
-            args: examples::command(run),
-        },
+        action: Action::Example { name, args },
     }));
     steps
 }
@@ -230,7 +233,11 @@ impl Run<'_> {
                     bail!("{status}");
                 }
             }
-            Action::Quiet { args } => self.quiet(args)?,
+            Action::Example { name, args } => {
+                let mut command = examples::command(self.workspace, name)?;
+                command.args(*args);
+                quiet(command)?;
+            }
             Action::Tests => {
                 let report = test::execute(self.workspace, &test::Args::once())?;
                 self.counts += report.counts;
@@ -241,25 +248,24 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
 
-    fn quiet(&self, args: &[String]) -> Result<()> {
-        let mut command = self.workspace.cargo_for_tests();
-        command.args(args);
-        let finished = process::run(command, Show::Later, |_| {})?;
-        if finished.status.success() {
-            let last = finished
-                .tail
-                .iter()
-                .rev()
-                .find(|line| !line.trim().is_empty());
-            println!("{}", last.map_or("(no output)", String::as_str));
-            return Ok(());
-        }
-        for line in &finished.tail {
-            println!("{line}");
-        }
-        bail!("{}", finished.status)
+/// Shows the last line of what a program says, or all of it if it fails.
+fn quiet(command: Command) -> Result<()> {
+    let finished = process::run(command, Show::Later, |_| {})?;
+    if finished.status.success() {
+        let last = finished
+            .tail
+            .iter()
+            .rev()
+            .find(|line| !line.trim().is_empty());
+        println!("{}", last.map_or("(no output)", String::as_str));
+        return Ok(());
     }
+    for line in &finished.tail {
+        println!("{line}");
+    }
+    bail!("{}", finished.status)
 }
 
 fn verdict(result: &Result<()>) -> &'static str {
@@ -299,8 +305,9 @@ mod tests {
              -- -D warnings",
             "RUSTDOCFLAGS=\"-D warnings\" cargo doc --workspace --features tidings/json --no-deps",
             "cargo xtask test",
-            "cargo run --example orders",
-            "cargo run --example orders -- --orders 10000 --seed 7",
+            "cargo clippy --package tidings --examples -- -D warnings",
+            "orders",
+            "orders --orders 10000 --seed 7",
         ] {
             assert!(
                 lines.iter().any(|found| found == line),

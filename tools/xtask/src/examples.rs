@@ -1,8 +1,13 @@
-//! The examples, each run as a user would run it.
+//! The examples, as the tests' build left them: `cargo run --example` would build everything again
+//! with the features of one package. That they are built with the default features alone is checked
+//! apart.
+
+use std::env::consts::EXE_EXTENSION;
+use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::workspace::Package;
+use crate::workspace::{Package, Workspace};
 
 /// Every run: the example's name and its own arguments.
 pub(crate) const RUNS: [(&str, &[&str]); 6] = [
@@ -17,14 +22,13 @@ pub(crate) const RUNS: [(&str, &[&str]); 6] = [
 /// What needs a broker, with the test that runs it.
 const WITH_A_BROKER: [(&str, &str); 1] = [("replay", "tests/replay.rs")];
 
-/// The cargo arguments of one run.
-pub(crate) fn command((name, own): (&str, &[&str])) -> Vec<String> {
-    let mut args = vec!["run".to_owned(), "--example".to_owned(), name.to_owned()];
-    if !own.is_empty() {
-        args.push("--".to_owned());
-        args.extend(own.iter().map(|&arg| arg.to_owned()));
-    }
-    args
+/// An example, as the tests' build left it.
+pub(crate) fn command(workspace: &Workspace, name: &str) -> Result<Command> {
+    let folder = workspace.target()?.join("debug/examples");
+    let program = folder.join(name).with_extension(EXE_EXTENSION);
+    let mut command = Command::new(program);
+    command.current_dir(workspace.root());
+    Ok(command)
 }
 
 /// Fails when an example of the library is not run.
@@ -71,15 +75,6 @@ mod tests {
             features: BTreeMap::new(),
             targets: examples.iter().map(target).collect(),
         }
-    }
-
-    #[test]
-    fn arguments_follow_two_dashes() {
-        assert_eq!(command(("orders", &[])).join(" "), "run --example orders");
-        assert_eq!(
-            command(("orders", &["--audit"])).join(" "),
-            "run --example orders -- --audit"
-        );
     }
 
     #[test]

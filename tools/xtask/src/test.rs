@@ -141,22 +141,20 @@ struct Runner<'a> {
 impl Runner<'_> {
     /// Runs everything and shows it; a failure does not keep the rest from running.
     ///
-    /// Tests that run the compiler do so beside the others, of which those on a broker mostly wait.
+    /// Those on a broker mostly wait: the others run beside them, first those that run the compiler.
     fn once(&self, units: &[Unit]) -> Result<Report> {
         let mut report = Report::default();
-        let (compiling, others): (Vec<_>, Vec<_>) = units.iter().partition(|unit| unit.is_ui());
+        let (on_brokers, mut others): (Vec<_>, Vec<_>) =
+            units.iter().partition(|unit| unit.is_on_a_broker());
+        others.sort_by_key(|unit| !unit.is_ui());
         let one_by_one = |units: Vec<&Unit>, show| -> Result<Vec<Outcome>> {
             units.iter().map(|unit| self.unit(unit, show)).collect()
         };
         thread::scope(|scope| {
             let one_by_one = &one_by_one;
-            let compiling = scope.spawn(move || one_by_one(compiling, Show::AtEnd));
-            let mut outcomes = one_by_one(others, Show::Live)?;
-            outcomes.extend(
-                compiling
-                    .join()
-                    .map_err(|_| anyhow!("a thread panicked"))??,
-            );
+            let others = scope.spawn(move || one_by_one(others, Show::AtEnd));
+            let mut outcomes = one_by_one(on_brokers, Show::Live)?;
+            outcomes.extend(others.join().map_err(|_| anyhow!("a thread panicked"))??);
             for outcome in outcomes {
                 report.add(outcome, "");
             }

@@ -25,6 +25,8 @@ pub(crate) struct Unit {
     target: String,
     /// The library or binary's own tests, as against a file of `tests/`.
     inner: bool,
+    /// Features without which it is not built.
+    required: Vec<String>,
     executable: PathBuf,
 }
 
@@ -42,6 +44,16 @@ impl Unit {
     /// `ui` or `ui_…`; they compile anew on every run.
     pub(crate) fn is_ui(&self) -> bool {
         !self.inner && (self.target == "ui" || self.target.starts_with("ui_"))
+    }
+
+    /// Whether it works with a broker: a file of `tests/` of a broker's transport or of the faults, or
+    /// one that needs such a transport's feature.
+    pub(crate) fn is_on_a_broker(&self) -> bool {
+        const BROKERS: [&str; 1] = ["kafka"];
+        let is_of = |broker: &&str| self.package == format!("tidings-{broker}");
+        let is_about = BROKERS.iter().any(is_of) || self.package == "tidings-faults";
+        let needs = self.required.iter().any(|it| BROKERS.contains(&&**it));
+        !self.inner && (is_about || needs)
     }
 
     /// The command that runs it as `cargo test` would: in its package's folder, told about its
@@ -143,6 +155,8 @@ struct Message {
 struct BuiltTarget {
     name: String,
     kind: Vec<String>,
+    #[serde(default, rename = "required-features")]
+    required: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -173,6 +187,7 @@ fn unit(line: &str, packages: &BTreeMap<PathBuf, Package>) -> Result<Option<Unit
         version: package.version.clone(),
         folder: folder.to_owned(),
         inner: !target.kind.iter().any(|kind| kind == "test"),
+        required: target.required,
         target: target.name,
         executable,
     }))
@@ -268,5 +283,23 @@ mod tests {
         assert_eq!(value("CARGO_MANIFEST_DIR"), Some("/w/memory"));
         assert_eq!(value("CARGO_PKG_NAME"), Some("tidings-memory"));
         assert_eq!(value(Libraries::VARIABLE), Some("/lib"));
+    }
+
+    #[test]
+    fn what_works_with_a_broker_is_known() {
+        let unit = |package: &str, inner: bool, required: &[&str]| Unit {
+            package: package.into(),
+            version: "0.1.0".into(),
+            folder: PathBuf::new(),
+            target: "it".into(),
+            inner,
+            required: required.iter().map(|&name| name.into()).collect(),
+            executable: PathBuf::new(),
+        };
+        assert!(unit("tidings-kafka", false, &[]).is_on_a_broker());
+        assert!(unit("tidings-faults", false, &[]).is_on_a_broker());
+        assert!(unit("tidings", false, &["derive", "kafka"]).is_on_a_broker());
+        assert!(!unit("tidings-kafka", true, &[]).is_on_a_broker());
+        assert!(!unit("tidings", false, &["derive"]).is_on_a_broker());
     }
 }

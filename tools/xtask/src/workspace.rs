@@ -57,11 +57,18 @@ impl Workspace {
 
     /// The packages of the workspace, as cargo reads their manifests.
     pub(crate) fn packages(&self) -> Result<Vec<Package>> {
+        Ok(self.metadata()?.packages)
+    }
+
+    /// The folder that everything is built in.
+    pub(crate) fn target(&self) -> Result<PathBuf> {
+        Ok(self.metadata()?.target_directory)
+    }
+
+    fn metadata(&self) -> Result<Metadata> {
         let args = ["metadata", "--no-deps", "--format-version", "1"];
         let text = self.cargo_output(&args)?;
-        let metadata: Metadata = serde_json::from_str(&text)
-            .context("`cargo metadata` answered with JSON of another shape")?;
-        Ok(metadata.packages)
+        serde_json::from_str(&text).context("`cargo metadata` answered with JSON of another shape")
     }
 
     /// The package at the root: the library that users depend on.
@@ -136,6 +143,7 @@ pub(crate) struct Target {
 
 #[derive(Debug, Deserialize)]
 struct Metadata {
+    target_directory: PathBuf,
     packages: Vec<Package>,
 }
 
