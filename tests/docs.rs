@@ -172,7 +172,6 @@ fn the_wire_page_names_every_field_header_and_reason() {
             "no row of field {name}"
         );
     }
-    let dead = read("src/pipeline/dead/mod.rs");
     let names = read("src/pipeline/header.rs");
     let headers: Vec<&str> = names
         .split('"')
