@@ -62,7 +62,24 @@ fn every_default_of_kafka_is_the_one_of_the_code() {
         ("linger", time(&format!("{:?}", kafka.linger))),
         ("buffered_messages", kafka.buffered_messages.to_string()),
         ("buffered_kib", kafka.buffered_kib.to_string()),
+        (
+            "compression",
+            format!("{:?}", kafka.compression).to_lowercase(),
+        ),
         ("partitions", kafka.partitions.to_string()),
+        (
+            "replication",
+            kafka
+                .replication
+                .map_or("the broker's".to_owned(), |it| it.to_string()),
+        ),
+        (
+            "topic_config",
+            match kafka.topic_config.is_empty() {
+                true => "the broker's".to_owned(),
+                false => format!("{:?}", kafka.topic_config),
+            },
+        ),
         ("max_payload", size(kafka.max_payload)),
         ("max_headers", size(kafka.max_headers)),
         ("fetched_kib", kafka.fetched_kib.to_string()),

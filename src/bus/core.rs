@@ -277,6 +277,7 @@ pub(crate) struct Counters {
     without_id: AtomicU64,
     unsettled: AtomicUsize,
     handed_back: AtomicUsize,
+    aside: AtomicUsize,
     stopped: AtomicBool,
 }
 
@@ -331,6 +332,15 @@ impl Counters {
 
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
+    }
+
+    /// How many wait outside of their lanes.
+    pub(crate) fn aside(&self) -> usize {
+        self.aside.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_aside(&self, aside: usize) {
+        self.aside.store(aside, Ordering::Relaxed);
     }
 
     pub(crate) fn set_unsettled(&self, unsettled: usize, handed_back: usize) {

@@ -145,9 +145,12 @@ impl Group {
         /// handler that failed alone, and still never beside another event of its key.
         ///
         /// What was put aside is safe with the transport: on a broker it outlives the process, with
-        /// its count of attempts. At most [`window`](Self::window) events wait for their turn in each
-        /// process; what is behind them in `<group>.retry` may be handled later than its wait asks.
-        /// An event that cannot be written there waits in its lane instead, which is logged.
+        /// its count of attempts. How many wait for their turn at once is bounded: in memory by the
+        /// [`window`](Self::window), and what fails then waits in its lane; on a broker by the window of
+        /// each partition of `<group>.retry`, and what is behind those may be handled later than its
+        /// wait asks. An event that cannot be written there waits in its lane too, which is logged. A group
+        /// that gives the setting up leaves unread what is still in `<group>.retry`: let it run empty
+        /// first, as [`Bus::lag`](crate::Bus::lag) tells.
         ///
         /// For handlers that do not mind the order: each event says all that they need to know.
         ///

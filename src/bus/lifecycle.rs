@@ -301,10 +301,11 @@ impl Bus {
             .cloned()
             .partition(|group| group.core.counters.stats().stopped);
         // A group that stopped takes nothing more, but what runs in it may end.
-        if stopped
-            .iter()
-            .any(|group| group.core.counters.stats().unsettled > 0)
-        {
+        let runs = |group: &Arc<LiveGroup>| {
+            let counters = &group.core.counters;
+            counters.stats().unsettled > counters.handed_back()
+        };
+        if stopped.iter().any(runs) {
             return false;
         }
         let kept: u64 = live

@@ -71,6 +71,15 @@ const KAFKA: &[Key<KafkaConfig>] = &[
     ("max_payload", |to, text| {
         set(&mut to.max_payload, number(text))
     }),
+    ("max_headers", |to, text| {
+        set(&mut to.max_headers, number(text))
+    }),
+    ("commit_interval", |to, text| {
+        set(&mut to.commit_interval, duration(text))
+    }),
+    ("commit_every", |to, text| {
+        set(&mut to.commit_every, number(text))
+    }),
     ("static_member", |to, text| {
         set(&mut to.static_member, Ok(Some(text.to_owned())))
     }),
@@ -111,11 +120,12 @@ impl Bus {
     /// - `kafka://host:9092,host2:9092/`, with feature `kafka`, and `partitions`, `replication`,
     ///   `publish_deadline`, `connect_timeout`, `session_timeout`, `revoke_deadline`, `linger`,
     ///   `compression` (`none`, `gzip`, `snappy`, `lz4`), `buffered_messages`, `buffered_kib`,
-    ///   `fetched_kib`, `max_payload`, `topic_refresh`, `static_member` and `group_protocol`
-    ///   (`classic`, `consumer`); with feature `kafka-ssl` also `tls=true`,
-    ///   `ca_file`, `sasl` (`plain`, `scram-sha-256`, `scram-sha-512`), `user`, and `password_env`,
-    ///   the name of an environment variable: a URL holds no secret. Client properties and what is
-    ///   `unsafe_` come from code only.
+    ///   `fetched_kib`, `max_payload`, `max_headers`, `commit_interval`, `commit_every`,
+    ///   `topic_refresh`, `static_member`, `group_protocol` (`classic`, `consumer`), and settings of
+    ///   topics that are created as `topic.<name>` (`topic.retention.ms=604800000`); with feature
+    ///   `kafka-ssl` also `tls=true`, `ca_file`, `certificate_file` and `key_file`, `sasl` (`plain`,
+    ///   `scram-sha-256`, `scram-sha-512`), `user`, and `password_env`, the name of an environment
+    ///   variable: a URL holds no secret. Client properties and what is `unsafe_` come from code only.
     ///
     /// Each key is the setting of the same name of the transport's own type.
     ///
@@ -188,6 +198,7 @@ fn kafka(rest: &str) -> Result<Kafka, Vec<String>> {
     let (servers, path) = place.split_once('/').unwrap_or((place, ""));
     let (secure, query) = security::part(query);
     let mut config = KafkaConfig::default();
+    let query = of_topics(&mut config, &query);
     let (mut problems, query) = from_code(&query);
     problems.extend(read(&mut config, &query, KAFKA, &security::KEYS));
     if !path.is_empty() {
@@ -210,6 +221,26 @@ fn kafka(rest: &str) -> Result<Kafka, Vec<String>> {
             Err(problems)
         }
     }
+}
+
+/// Parts off the settings of topics, which are the broker's: `topic.<name>`. What is left is a query.
+#[cfg(feature = "kafka")]
+fn of_topics(config: &mut KafkaConfig, query: &str) -> String {
+    let mut others = Vec::new();
+    for pair in query.split('&') {
+        match pair
+            .strip_prefix("topic.")
+            .and_then(|pair| pair.split_once('='))
+        {
+            Some((name, value)) => {
+                config
+                    .topic_config
+                    .insert(name.to_owned(), value.to_owned());
+            }
+            None => others.push(pair),
+        }
+    }
+    others.join("&")
 }
 
 /// Parts off what only code may set, with an error for each: who may write a URL should not be able to
@@ -242,7 +273,15 @@ fn from_code(query: &str) -> (Vec<String>, String) {
 mod security {
     use tidings_kafka::Kafka;
 
-    pub(super) const KEYS: [&str; 5] = ["tls", "ca_file", "sasl", "user", "password_env"];
+    pub(super) const KEYS: [&str; 7] = [
+        "tls",
+        "ca_file",
+        "certificate_file",
+        "key_file",
+        "sasl",
+        "user",
+        "password_env",
+    ];
 
     /// Parts them from the others, which stay a query.
     pub(super) fn part(query: &str) -> (Vec<(&str, &str)>, String) {
@@ -275,15 +314,24 @@ mod security {
         };
         let mut problems = Vec::new();
         let mut kafka = kafka;
-        match (value("tls"), value("ca_file")) {
-            (None | Some("false"), None) => {}
-            (Some("true"), None) => kafka = kafka.tls(Tls::new()),
-            (None | Some("true"), Some(file)) => kafka = kafka.tls(Tls::new().ca_file(file)),
-            (Some("false"), Some(_)) => {
-                problems.push(String::from(
-                    "ca_file needs tls=true: leave out one of them",
-                ));
-            }
+        let identity = (value("certificate_file"), value("key_file"));
+        let mut tls = Tls::new();
+        if let Some(file) = value("ca_file") {
+            tls = tls.ca_file(file);
+        }
+        match identity {
+            (None, None) => {}
+            (Some(certificate), Some(key)) => tls = tls.identity(certificate, key),
+            _ => problems.push(String::from(
+                "certificate_file and key_file belong together: give both or none",
+            )),
+        }
+        match (value("tls"), tls == Tls::new()) {
+            (None | Some("false"), true) => {}
+            (None | Some("true"), _) => kafka = kafka.tls(tls),
+            (Some("false"), false) => problems.push(String::from(
+                "ca_file, certificate_file and key_file need tls=true: leave out one of them",
+            )),
             (Some(other), _) => problems.push(format!("tls is {other:?}: expected true or false")),
         }
         let password = match value("password_env") {
@@ -410,4 +458,59 @@ fn edits(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+#[cfg(all(test, feature = "kafka"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_of_kafka_has_its_key() {
+        let query = "max_headers=1024&commit_interval=2s&commit_every=7&compression=lz4\
+                     &topic.retention.ms=604800000&topic.min.insync.replicas=2&replication=3";
+        let made = kafka(&format!("localhost:9092/?{query}")).expect("all are known");
+        let mut expected = KafkaConfig::default();
+        expected.max_headers = 1_024;
+        expected.commit_interval = Duration::from_secs(2);
+        expected.commit_every = 7;
+        expected.compression = Compression::Lz4;
+        expected.replication = Some(3);
+        for (name, value) in [("retention.ms", "604800000"), ("min.insync.replicas", "2")] {
+            expected.topic_config.insert(name.into(), value.into());
+        }
+        assert_eq!(*made.config(), expected);
+        // The fields of the settings, but for those that come from code only.
+        let all = format!("{:?}", KafkaConfig::default());
+        let fields = all
+            .split([' ', '{'])
+            .filter_map(|word| word.strip_suffix(':'));
+        let fields = fields.filter(|name| !name.starts_with("unsafe_") && *name != "properties");
+        let of_topics = ["topic_config"];
+        for field in fields {
+            let known = KAFKA.iter().any(|(key, _)| *key == field) || of_topics.contains(&field);
+            assert!(known, "{field} has no key");
+        }
+    }
+
+    #[test]
+    fn what_a_topic_must_be_is_not_for_a_url() {
+        let wrong = kafka("localhost:9092/?topic.cleanup.policy=compact").expect_err("refused");
+        assert!(
+            wrong[0].contains("topic_config sets cleanup.policy"),
+            "{wrong:?}"
+        );
+    }
+
+    #[cfg(feature = "kafka-ssl")]
+    #[test]
+    fn a_certificate_and_its_key_belong_together() {
+        let wrong = kafka("localhost:9092/?certificate_file=me.pem").expect_err("half of it");
+        assert!(wrong[0].contains("give both or none"), "{wrong:?}");
+        let wrong = kafka("localhost:9092/?certificate_file=no-such.pem&key_file=nor-this.key");
+        let wrong = wrong.expect_err("no such files").join("; ");
+        assert!(
+            wrong.contains("certificate no-such.pem") && wrong.contains("key nor-this.key"),
+            "{wrong}"
+        );
+    }
 }

@@ -155,6 +155,14 @@ struct State {
     waiters: usize,
 }
 
+impl State {
+    /// Forgets one time that the group put the event aside, if there is one.
+    fn takes_back(&mut self, group: &Name) -> bool {
+        let at = self.aside.iter().position(|aside| aside == group);
+        at.map(|at| self.aside.swap_remove(at)).is_some()
+    }
+}
+
 impl Tracked {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -196,12 +204,18 @@ impl Completions {
         }
     }
 
+    /// It did not come to that.
+    pub(crate) fn takes_back(&self, id: &EventId, group: &Name) {
+        if let Some(tracked) = self.find(id) {
+            tracked.state().takes_back(group);
+        }
+    }
+
     /// A group has settled the event, or is gone.
     pub(crate) fn group_done(&self, id: &EventId, group: &Name) {
         if let Some(tracked) = self.find(id) {
             let mut state = tracked.state();
-            if let Some(at) = state.aside.iter().position(|aside| aside == group) {
-                state.aside.swap_remove(at);
+            if state.takes_back(group) {
                 return;
             }
             state.groups.push(group.clone());

@@ -13,6 +13,7 @@ pub(super) const LAST_FAILURE: &str = "tidings-last-failure";
 pub(super) const TOPIC: &str = "tidings-topic";
 pub(super) const PARTITION: &str = "tidings-partition";
 pub(super) const OFFSET: &str = "tidings-offset";
+pub(super) const PUBLISHED: &str = "tidings-published";
 /// Of a dead letter.
 pub(super) const REASON: &str = "tidings-reason";
 pub(super) const ERROR: &str = "tidings-error";
@@ -23,7 +24,7 @@ pub(super) const PANICS: &str = "tidings-panics";
 pub(super) const RATE_LIMITED: &str = "tidings-rate-limited";
 pub(super) const RETRY_AFTER: &str = "tidings-retry-after";
 
-pub(super) const ALL: [&str; 15] = [
+pub(super) const ALL: [&str; 16] = [
     HANDLER,
     GROUP,
     ATTEMPTS,
@@ -32,6 +33,7 @@ pub(super) const ALL: [&str; 15] = [
     TOPIC,
     PARTITION,
     OFFSET,
+    PUBLISHED,
     REASON,
     ERROR,
     KEY,
@@ -51,6 +53,9 @@ pub(super) fn set_origin(headers: &mut Headers, inbound: &Inbound) {
     if let Some(position) = inbound.origination.position {
         set(headers, PARTITION, position.partition.to_string());
         set(headers, OFFSET, position.offset.to_string());
+    }
+    if let Some(published) = inbound.origination.published {
+        set(headers, PUBLISHED, published.to_string());
     }
 }
 

@@ -7,6 +7,7 @@ use tidings_transport::{Carried, Envelope, EventId, Inbound, Name, Payload};
 
 use super::dead::{Cause, Reason};
 use super::job::{Delivered, Intake, Parsed};
+use super::retry::Aside;
 use crate::bus::{GroupCore, Table};
 use crate::codec;
 use crate::event::DecodeError;
@@ -28,13 +29,15 @@ pub(crate) enum Plan {
 
 impl Plan {
     /// The same for the one handler that an event comes back to.
-    fn only(self, group: &GroupCore, name: &Name) -> Self {
+    fn only(self, group: &GroupCore, aside: &Aside, failed: u32) -> Self {
         let handlers = match self {
             Self::Sole(handler) => std::iter::once(handler).collect(),
             Self::Handle(handlers) => handlers,
-            Self::Skip(NO_HANDLER) => Handlers::new(),
-            Self::DeadLetter(_) | Self::Skip(_) => return self,
+            // What it was put aside for was handled here once.
+            Self::Skip(_) => Handlers::new(),
+            Self::DeadLetter(_) => return self,
         };
+        let name = &aside.handler;
         match handlers.into_iter().find(|it| it.info().name == *name) {
             Some(handler) => Self::Sole(handler),
             // In this process it was removed on purpose.
@@ -44,7 +47,9 @@ impl Plan {
                     "it was put aside for handler {name:?}, which the group does not have: \
                      register it under that name again"
                 );
-                Self::DeadLetter(Cause::new(Reason::Handler("no_handler"), safe(&text), 0))
+                let mut cause = Cause::new(Reason::Handler("no_handler"), safe(&text), failed);
+                cause.first_failure = aside.first_failure;
+                Self::DeadLetter(cause)
             }
         }
     }
@@ -156,7 +161,10 @@ impl Router {
         let route = self.find(&intake.message().topic);
         let plan = self.plan(group, &route, intake);
         match intake.delivered().aside() {
-            Some(aside) => plan.only(group, &aside.handler),
+            Some(aside) => {
+                let failed = intake.message().origination.attempt.saturating_sub(1);
+                plan.only(group, aside, failed)
+            }
             None => plan,
         }
     }

@@ -5,7 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tidings::transport::{Headers, Name, Payload, field};
-use tidings::{Bus, DedupPolicy, Delivery, Ended, Failure, Group, RetryPolicy, permanent};
+use tidings::{
+    AfterDeadLetter, Bus, DedupPolicy, Delivery, Ended, Failure, Group, RetryPolicy, ShutdownError,
+    permanent, rate_limited,
+};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::kit::{Log, Step, World, quick, step, until};
@@ -335,6 +339,71 @@ async fn contract_s2_what_waits_aside_is_tried_at_once_by_a_shutdown() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn contract_o2_what_waits_aside_takes_nobody_s_room() {
+    for (url, world) in World::all() {
+        let bus = world.bus().await;
+        let log = Seen::default();
+        let policy = quick().rate_limited_total(Duration::from_secs(600));
+        group(&bus)
+            .window(16)
+            .retry(policy)
+            .dedup(DedupPolicy::off())
+            .with(log.clone())
+            .on(
+                async |log: Seen, event: Delivery<Step>| -> Result<(), Failure> {
+                    if event.event().key == "busy" {
+                        return Err(rate_limited("not now", Duration::from_secs(60)));
+                    }
+                    saw(&log, &event);
+                    Ok(())
+                },
+            );
+        let begun = Instant::now();
+        for number in 0..24 {
+            bus.emit(step("busy", number)).await.unwrap();
+        }
+        for number in 0..100 {
+            bus.emit(step(format!("k{number}"), number)).await.unwrap();
+        }
+        until("all others are handled", || log.len() == 100).await;
+        assert!(begun.elapsed() < Duration::from_secs(1), "{url}");
+        // To its end, or the next world would wait for it.
+        let _ = bus.shutdown().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_fails_while_its_handler_is_removed_keeps_nobody_waiting() {
+    for (url, world) in World::all() {
+        let bus = world.bus().await;
+        let (log, gate) = (Seen::default(), Arc::new(Semaphore::new(0)));
+        let state = (log.clone(), Arc::clone(&gate));
+        let subscription = group(&bus)
+            .retry(patient())
+            .dedup(DedupPolicy::off())
+            .with(state)
+            .on(
+                async |(log, gate): (Seen, Arc<Semaphore>), event: Delivery<Step>| {
+                    saw(&log, &event);
+                    gate.acquire().await.unwrap().forget();
+                    Err::<(), _>("again")
+                },
+            );
+        let emitter = bus.clone();
+        let emitted = tokio::spawn(async move { emitter.emit(step("k", 1)).completed().await });
+        until("it is handled", || log.len() == 1).await;
+        let off = tokio::spawn(subscription.off());
+        until("the handler is removed", || !bus.has_handlers::<Step>()).await;
+        gate.add_permits(1);
+        off.await.unwrap().unwrap();
+        let completion = tokio::time::timeout(Duration::from_secs(1), emitted).await;
+        assert!(completion.is_ok(), "{url}");
+        assert_eq!(log.len(), 1, "{url}");
+        bus.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_event_whose_handler_is_removed_meanwhile_is_skipped_and_the_group_ends() {
     for (url, world) in World::all() {
         let bus = world.bus().await;
@@ -359,6 +428,40 @@ async fn an_event_whose_handler_is_removed_meanwhile_is_skipped_and_the_group_en
         assert_eq!(log.len(), 1, "{url}");
         assert!(!bus.has_handlers::<Step>(), "{url}");
         bus.shutdown().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn contract_o4_what_waits_aside_of_a_stopped_group_holds_up_no_shutdown() {
+    for (url, world) in World::all() {
+        let bus = world.bus().await;
+        let log = Seen::default();
+        group(&bus)
+            .retry(patient())
+            .dedup(DedupPolicy::off())
+            .after_dead_letter(AfterDeadLetter::StopGroup)
+            .with(log.clone())
+            .on(
+                async |log: Seen, event: Delivery<Step>| -> Result<(), Failure> {
+                    saw(&log, &event);
+                    match event.event().number {
+                        1 => Err(anyhow::anyhow!("again"))?,
+                        _ => Err(permanent("for good")),
+                    }
+                },
+            );
+        bus.emit(step("k", 1)).await.unwrap();
+        until("it was tried", || log.len() == 1).await;
+        bus.emit(step("k", 2)).await.unwrap();
+        let stopped = || bus.group("g").stats().is_some_and(|stats| stats.stopped);
+        until("the group has stopped", stopped).await;
+        let begun = Instant::now();
+        let Err(ShutdownError::Unfinished(report)) = bus.shutdown().await else {
+            panic!("{url}: one event is left");
+        };
+        assert_eq!(report.handed_back, 1, "{url}: {report}");
+        assert!(begun.elapsed() < Duration::from_secs(1), "{url}");
+        assert_eq!(log.all(), [(1, 1), (2, 1)], "{url}");
     }
 }
 

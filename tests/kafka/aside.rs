@@ -9,7 +9,7 @@ use tidings::transport::{
 };
 use tidings::{AnyEvent, Bus, DedupPolicy, Delivery, Event, Group, RetryPolicy, Start};
 
-use crate::{Log, builder, kafka, seen, unique};
+use crate::{Log, builder, generous, kafka, seen, unique};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
 #[event(name = "kafka.aside", version = 1, key = key)]
@@ -78,6 +78,51 @@ pub(crate) async fn outlives(url: String) {
     // Its key went on meanwhile.
     assert_eq!(logs[0], [(0, 1), (1, 1), (0, 2)]);
     assert_eq!(logs[1], [(0, 2)]);
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[event(name = "kafka.headed", version = 1, key = key)]
+struct Headed {
+    key: String,
+}
+
+/// With more headers than our own producer may write.
+pub(crate) async fn in_its_lane(url: String) {
+    let generous = generous(&url, Headed::NAME).await;
+    let bus = builder(&url, "in-its-lane").build().await.unwrap();
+    let log = Seen::default();
+    bus.group("readers")
+        .start_at(Start::Latest)
+        .reordering_retry()
+        .with(Arc::clone(&log))
+        .on(async |log: Seen, delivery: Delivery<Headed>| {
+            log.lock().unwrap().push((0, delivery.attempt()));
+            match delivery.attempt() {
+                1 => Err("again"),
+                _ => Ok(()),
+            }
+        });
+    bus.start().await.unwrap();
+    let mut message = Message {
+        topic: Name::from(Headed::NAME),
+        key: Some("k".into()),
+        envelope: Carried::Raw(Headers::new()),
+        headers: Headers::new(),
+        payload: Payload::Bytes(br#"{"key":"k"}"#.as_slice().into()),
+        delay: None,
+    };
+    message.headers.push("region", "x".repeat(30 * 1024));
+    generous.publish(message, Origin::default()).await.unwrap();
+    bus.settled().await.unwrap();
+    assert_eq!(seen(&log), [(0, 1), (0, 2)]);
+    let lags = bus.lag().await.unwrap();
+    let aside = lags.iter().filter(|of| of.lag.topic.ends_with(".retry"));
+    assert_eq!(
+        aside.map(|of| of.lag.end).sum::<u64>(),
+        0,
+        "nothing is there"
+    );
+    bus.shutdown().await.unwrap();
 }
 
 pub(crate) async fn by_pattern(url: String) {

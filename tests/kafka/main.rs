@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use tidings::kafka::Kafka;
@@ -55,6 +55,15 @@ fn main() -> ExitCode {
             "contract_o3_a_group_that_follows_a_pattern_reads_its_own_retries_alone",
             aside::by_pattern,
         )
+        .trial(
+            "contract_o3_what_cannot_be_put_aside_waits_in_its_lane",
+            aside::in_its_lane,
+        )
+        .trial(
+            "contract_r4_a_dead_letter_that_cannot_be_written_keeps_its_event",
+            unwritable,
+        )
+        .trial("cloud_events_in_structured_mode_come_back", structured)
         .trial(
             "contract_d7_retries_are_read_from_their_beginning_wherever_a_group_starts",
             aside::from_the_beginning,
@@ -294,6 +303,113 @@ async fn oversize(url: String) {
     let left_out = letter.left_out().unwrap();
     let expected = format!("{} bytes of payload, 1 headers of 8 bytes", body.len());
     assert!(left_out.starts_with(&expected), "{left_out}");
+    bus.shutdown().await.unwrap();
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[event(name = "kafka.kept", version = 1, key = key)]
+struct Kept {
+    key: String,
+}
+
+async fn unwritable(url: String) {
+    let declare = async |topic: String| {
+        let topology = Topology {
+            topics: vec![topic.into()],
+            ..Topology::default()
+        };
+        kafka(&url).declare(&topology).await.unwrap();
+    };
+    declare(Kept::NAME.to_owned()).await;
+    let service = unique("unwritable");
+    // Nobody has made the topic of its dead letters.
+    let transport = kafka(&url).publish_deadline(Duration::from_secs(2));
+    let builder = Bus::builder(service.clone()).transport(transport);
+    let bus = builder.declare(Declare::Assume).build().await.unwrap();
+    let key = unique("k");
+    let log = Log::<String>::default();
+    bus.group("readers")
+        .with((Arc::clone(&log), key.clone()))
+        .on(async |(log, mine): (Log<String>, String), event: Kept| {
+            log.lock().unwrap().push(event.key.clone());
+            // Earlier runs left theirs.
+            match event.key == mine {
+                true => Err(permanent(std::io::Error::other("no"))),
+                false => Ok(()),
+            }
+        });
+    bus.start().await.unwrap();
+    let behind = async || -> u64 {
+        bus.lag()
+            .await
+            .unwrap()
+            .iter()
+            .map(|of| of.lag.behind())
+            .sum()
+    };
+    bus.emit(Kept { key: key.clone() }).await.unwrap();
+    let mine = || seen(&log).contains(&key);
+    let wait = async {
+        while !mine() || behind().await != 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), wait)
+        .await
+        .unwrap();
+    let dead = || bus.group("readers").stats().unwrap().dead_lettered;
+    assert_eq!(dead(), 0);
+    declare(format!("{service}.readers.dead")).await;
+    bus.settled().await.unwrap();
+    assert_eq!((dead(), behind().await), (1, 0));
+    let letters = bus.dead_letters("readers").list().await.unwrap();
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].key().unwrap(), &*key);
+    bus.shutdown().await.unwrap();
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[event(name = "kafka.structured", version = 2, key = key)]
+struct Structured {
+    key: String,
+    amount: u32,
+}
+
+async fn structured(url: String) {
+    let builder = builder(&url, "structured").codec(tidings::CloudEventsStructured);
+    let bus = builder.build().await.unwrap();
+    let log = Log::<(Structured, String, u32)>::default();
+    let group = bus.group("readers").start_at(Start::Latest);
+    group.with(Arc::clone(&log)).on(
+        async |log: Log<(Structured, String, u32)>, event: Delivery<Structured>| {
+            let entry = (
+                event.event().clone(),
+                event.id().to_string(),
+                event.version(),
+            );
+            log.lock().unwrap().push(entry);
+            Err::<(), _>(permanent(std::io::Error::other("to see its bytes")))
+        },
+    );
+    bus.start().await.unwrap();
+    let event = Structured {
+        key: unique("k"),
+        amount: 7,
+    };
+    bus.emit(event.clone()).id("evt_9").await.unwrap();
+    bus.settled().await.unwrap();
+    assert_eq!(seen(&log), [(event.clone(), "evt_9".to_owned(), 2)]);
+    let letters = bus.dead_letters("readers").list().await.unwrap();
+    let body: serde_json::Value = serde_json::from_slice(&letters[0].bytes()).unwrap();
+    // One JSON object with the attributes and the data, as the specification has it.
+    for (name, value) in [
+        ("specversion", "1.0"),
+        ("id", "evt_9"),
+        ("type", "kafka.structured"),
+    ] {
+        assert_eq!(body[name], value, "{body}");
+    }
+    assert_eq!(body["data"]["amount"], 7, "{body}");
     bus.shutdown().await.unwrap();
 }
 

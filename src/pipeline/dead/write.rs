@@ -33,6 +33,9 @@ pub(crate) async fn letter(
         // The group keeps none, by name: the log line above is all that is left.
         return Verdict::DeadLettered;
     };
+    // One that is gone is known by its name alone.
+    let handler = handler.map(|handler| &handler.name);
+    let handler = handler.or(delivered.aside().map(|aside| &aside.handler));
     let mut message = compose(group, handler, delivered, &cause, topic.clone());
     let mut whole = true;
     let mut pause = FIRST_PAUSE;
@@ -103,13 +106,13 @@ fn by_reference(mut message: Message) -> Message {
 
 fn compose(
     group: &GroupCore,
-    handler: Option<&HandlerInfo>,
+    handler: Option<&Name>,
     delivered: Delivered<'_>,
     cause: &Cause,
     topic: Name,
 ) -> Message {
     let inbound = delivered.message();
-    let handler_name = handler.map_or(Name::from_static(""), |handler| handler.name.clone());
+    let handler_name = handler.map_or("", Name::as_str);
     let id = delivered.envelope_id();
     // What it is kept under must fit a key; only an id of somebody else can be longer.
     let id = if id.len() > MAX_KEPT {
@@ -140,7 +143,7 @@ fn compose(
             cause.error
         )),
     );
-    set(header::HANDLER, handler_name.to_string());
+    set(header::HANDLER, handler_name.to_owned());
     set(header::GROUP, group.name.to_string());
     set(header::ATTEMPTS, cause.attempts.to_string());
     set(

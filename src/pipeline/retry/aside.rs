@@ -36,8 +36,12 @@ pub(crate) async fn put_aside(
     let Some(topic) = &group.retries else {
         return false;
     };
-    if group.draining.is_cancelled() {
-        // contract: S2, what waits for a retry is tried at once, and what fails is handed back
+    // contract: S2, what waits for a retry is tried at once, and what fails is handed back
+    let ends = group.draining.is_cancelled() || handler.is_removed();
+    // Of a broker's the transport hands over no more than the window of each partition.
+    let is_full =
+        !group.bus.capabilities.durable && group.counters.aside() >= group.settings.window;
+    if ends || is_full {
         return false;
     }
     let message = compose(handler, delivered, attempts, (first_failure, after), topic);
@@ -52,24 +56,41 @@ pub(crate) async fn put_aside(
     let origin = Origin {
         group: Some(group.name.clone()),
     };
-    let put = tokio::select! {
-        put = group.bus.transport.publish(message, origin) => put,
-        () = delivered.revoked().cancelled() => {
-            // Whoever has it now does not know, and dedup suppresses the second of the two.
-            return false;
+    let ends = async {
+        tokio::select! {
+            () = group.draining.cancelled() => {}
+            () = delivered.revoked().cancelled() => {}
+            () = handler.removed() => {}
         }
+        // What is under way is most often through by then, and then it is in one place alone.
+        tokio::time::sleep(GRACE).await;
     };
-    match put {
-        Ok(_) => true,
-        Err(error) => {
-            if let Some(id) = &id {
-                completions.group_done(id, &group.name);
-            }
-            trace::not_put_aside(handler, delivered, topic, &error);
+    let put = tokio::select! {
+        put = group.bus.transport.publish(message, origin) => Some(put),
+        () = ends => None,
+    };
+    let is_safe = match &put {
+        // Where the groups are known and there is none, the last handler was removed just now.
+        Some(Ok(receipt)) => receipt
+            .groups
+            .names()
+            .is_none_or(|groups| !groups.is_empty()),
+        Some(Err(error)) => {
+            trace::not_put_aside(handler, delivered, topic, error);
             false
         }
+        None => false,
+    };
+    if let Some(id) = &id
+        && !is_safe
+    {
+        completions.takes_back(id, &group.name);
     }
+    is_safe
 }
+
+/// How long a write may still take once the delivery cannot wait any more: less than a revoke waits.
+const GRACE: Duration = Duration::from_secs(1);
 
 fn compose(
     handler: &HandlerInfo,
@@ -138,6 +159,7 @@ impl Aside {
         let mut origination = put.origination;
         // Each delivery but the first, and each attempt that failed, was one delivery of the event.
         origination.attempt = origination.attempt.max(1).saturating_add(failed);
+        origination.published = time(header::PUBLISHED);
         origination.position =
             text(header::PARTITION)
                 .zip(text(header::OFFSET))

@@ -41,7 +41,7 @@ impl Worker<'_> {
         let handler = wanted.map(Arc::clone);
         intake.comes_back(message, aside);
         self.unsettled += 1;
-        self.bytes += intake.size();
+        self.aside_bytes += intake.size();
         let group = Arc::clone(&self.group);
         self.aside.spawn(async move {
             let revoked = intake.delivered().revoked().clone();
@@ -63,19 +63,22 @@ impl Worker<'_> {
             };
             Back { intake, revoked }
         });
+        self.group.counters.set_aside(self.aside.len());
     }
 
     pub(super) fn is_back(&mut self, back: Result<Back, JoinError>) {
+        self.group.counters.set_aside(self.aside.len());
         match back {
             Ok(Back {
                 mut intake,
                 revoked,
             }) => {
+                self.aside_bytes -= intake.size();
                 if revoked || self.stopped {
-                    self.bytes -= intake.size();
                     self.give_back(intake);
                     return;
                 }
+                self.bytes += intake.size();
                 let plan = self.router.route(&self.group, &mut intake);
                 self.enter(intake, plan);
             }

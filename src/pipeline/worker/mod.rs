@@ -73,9 +73,9 @@ pub(crate) struct Worker<'a> {
     /// Shares whose lane is free and that wait for a slot.
     ready: VecDeque<(Arc<dyn ErasedHandler>, Job)>,
     tasks: JoinSet<Ran>,
-    /// What came back too early from where it was put aside: at most a window of them beside those
-    /// that the window is for.
+    /// What came back too early from where it was put aside, beside those that the window is for.
     aside: JoinSet<Back>,
+    aside_bytes: usize,
     /// How many spawned calls run, per subscription.
     running: HashMap<u64, usize>,
     /// Deliveries whose turn in their lane has come; a queue, because starting one may end it and
@@ -134,6 +134,7 @@ impl<'a> Worker<'a> {
     ) -> Self {
         let router = Router::new(table.load_full());
         let stopped = group.counters.stats().stopped;
+        group.counters.set_aside(0);
         Self {
             slot: Held::new(&group),
             spares: Vec::new(),
@@ -147,6 +148,7 @@ impl<'a> Worker<'a> {
             ready: VecDeque::new(),
             tasks: JoinSet::new(),
             aside: JoinSet::new(),
+            aside_bytes: 0,
             running: HashMap::new(),
             turns: VecDeque::new(),
             quiescing: Vec::new(),
@@ -252,13 +254,12 @@ impl<'a> Worker<'a> {
         if self.stopped || self.closed || draining || !self.ready.is_empty() {
             return 0;
         }
-        if self.bytes >= settings.window_bytes {
+        if self.bytes >= settings.window_bytes || self.aside_bytes >= settings.window_bytes {
             return 0;
         }
         // What is kept to be handed back at the end takes no part any more.
-        // What waits aside has a window of its own.
-        let aside = self.aside.len().min(settings.window);
-        let active = self.unsettled - self.handed_back.len() - aside;
+        // What waits aside takes nobody's place: how much that is others bound.
+        let active = self.unsettled - self.handed_back.len() - self.aside.len();
         settings.window.saturating_sub(active).min(BATCH)
     }
 

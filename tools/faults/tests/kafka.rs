@@ -21,7 +21,11 @@ fn main() -> ExitCode {
     let trials = Trials::new(Broker::named_by("TIDINGS_TEST_KAFKA"));
     let add = |trials: Trials, row: &'static Row| {
         let name = format!("{}: {}", row.name, row.about);
-        trials.trial_with("TIDINGS_TEST_KAFKA_RUN", name, async |_| show(row).await)
+        let run = async |_| show(row).await;
+        match row.needs {
+            Some(variable) => trials.trial_with(variable, name, run),
+            None => trials.trial(name, run),
+        }
     };
     let beside_others = ROWS.iter().filter(|row| !row.alone);
     beside_others.fold(trials, add).main()

@@ -21,14 +21,14 @@ pub(crate) struct Args {
     pub(crate) rest: Vec<String>,
 }
 
-/// Keeps branches off the ends of 32-byte blocks and begins loops and functions with one, in tidings
-/// and in what it is compared with. On the Intel processors that must not cache a block in which a branch ends
+/// Keeps branches off the ends of 32-byte blocks and begins loops and functions with a line of 64, in
+/// tidings and in what it is compared with. On the Intel processors that must not cache a block in which a branch ends
 /// (erratum SKX102), a build is otherwise up to half slower or faster for where its code happens to
-/// lie; a loop that begins amid a block, or a listener of four instructions that lies across two, may
-/// be slower by a fifth.
+/// lie; a loop of some ten instructions, or a listener of four, that lies across two lines may be
+/// slower by a fifth.
 ///
 /// Source: Intel, "Mitigations for Jump Conditional Code Erratum", 2019.
-const ALIGNED: &str = "-C llvm-args=-x86-branches-within-32B-boundaries -C llvm-args=-align-loops=32 -C llvm-args=-align-all-functions=5";
+const ALIGNED: &str = "-C llvm-args=-x86-branches-within-32B-boundaries -C llvm-args=-align-loops=64 -C llvm-args=-align-all-functions=6";
 
 /// Builds and runs the benchmarks.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<ExitCode> {

@@ -113,9 +113,9 @@ impl Trials {
         self
     }
 
-    /// As [`trial`](Self::trial), for a test that does harm to the broker: it is *ignored* where this
-    /// environment variable, by which the broker can be disturbed, is not set. A broker that somebody
-    /// else runs has none.
+    /// As [`trial`](Self::trial), for a test that needs more than a broker, such as a way to disturb it
+    /// or a listener with TLS: it is *ignored* where this environment variable, which says where that
+    /// is, is not set. A broker that somebody else runs has none.
     #[must_use]
     pub fn trial_with<F, Fut>(
         mut self,
@@ -133,7 +133,7 @@ impl Trials {
         }
         self.trials.push(Trial::ignorable_test(name, move || {
             Ok(Completion::ignored_with(format!(
-                "{variable} is not set: only a broker that `cargo xtask` started can be disturbed"
+                "{variable} is not set: a broker that `cargo xtask` starts has it"
             )))
         }));
         self

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -13,6 +14,19 @@ pub(crate) const OVERHEAD: usize = 64 * 1024;
 
 /// How often a member tells its group that it lives, at the least.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// Settings of a topic that follow from ours, with what there is instead.
+const OWN_TOPIC_CONFIG: [(&str, &str); 2] = [
+    (
+        "max.message.bytes",
+        "it follows from `max_payload`, set that",
+    ),
+    (
+        "cleanup.policy",
+        "a topic that is compacted forgets events of a key that nobody has read; leave it out, and \
+         make such a topic yourself if that is what you want",
+    ),
+];
 
 /// The settings of a [`Kafka`], with their units and defaults.
 ///
@@ -43,6 +57,9 @@ pub struct KafkaConfig {
     pub partitions: u32,
     /// Replicas of a topic that is created. Default: the broker's.
     pub replication: Option<u32>,
+    /// Settings of a topic that is created, by the broker's names. Default: the broker's. See
+    /// [`Kafka::topic_config`].
+    pub topic_config: BTreeMap<String, String>,
     /// Bytes of one body. Default 1 MiB.
     pub max_payload: usize,
     /// Bytes of all headers of one message, names and values, the bus's own not counted; also the
@@ -142,6 +159,7 @@ impl Default for KafkaConfig {
             buffered_kib: 64 * 1024,
             partitions: 6,
             replication: None,
+            topic_config: BTreeMap::new(),
             max_payload: 1024 * 1024,
             max_headers: 16 * 1024,
             fetched_kib: 16 * 1024,
@@ -225,6 +243,10 @@ impl KafkaConfig {
             ),
         ];
         let mut wrong = self.properties.problems();
+        wrong.extend(self.topic_config.keys().filter_map(|name| {
+            let (_, instead) = OWN_TOPIC_CONFIG.iter().find(|(own, _)| own == name)?;
+            Some(format!("topic_config sets {name}: {instead}"))
+        }));
         let out = ranges.into_iter().filter(|(is_out, _)| *is_out);
         wrong.extend(out.map(|(_, text)| text.to_owned()));
         if wrong.is_empty() {
@@ -376,6 +398,28 @@ impl Kafka {
     #[must_use]
     pub fn replication(self, replicas: u32) -> Self {
         self.set(|config| config.replication = Some(replicas))
+    }
+
+    /// A setting of topics that are created, by the broker's name for it, such as `retention.ms` or
+    /// `min.insync.replicas`. It is for topics of events and of retries; those of dead letters keep
+    /// what they hold. An existing topic is never altered; where topics are only verified, another
+    /// value is an error.
+    ///
+    /// Source: <https://kafka.apache.org/documentation/#topicconfigs>.
+    ///
+    /// ```
+    /// use tidings_kafka::Kafka;
+    ///
+    /// let kafka = Kafka::new("localhost:9092").topic_config("retention.ms", "604800000");
+    /// assert!(kafka.check().is_ok());
+    /// // A compacted topic would forget events that nobody has read.
+    /// assert!(kafka.topic_config("cleanup.policy", "compact").check().is_err());
+    /// ```
+    #[must_use]
+    pub fn topic_config(self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.set(|config| {
+            config.topic_config.insert(name.into(), value.into());
+        })
     }
 
     /// A name that this replica keeps over restarts. Default: none.

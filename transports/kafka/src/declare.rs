@@ -78,9 +78,10 @@ impl Admin {
                 let partitions = if dead { 1 } else { partitions };
                 let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas))
                     .set(RECORD_BYTES, &bytes);
+                let own = self.config.topic_config.iter();
                 match dead {
                     true => topic.set("cleanup.policy", "compact"),
-                    false => topic,
+                    false => own.fold(topic, |topic, (name, value)| topic.set(name, value)),
                 }
             })
             .collect();
@@ -168,6 +169,16 @@ impl Admin {
                     "topic {name:?} has {RECORD_BYTES}={bytes}, {} are needed",
                     self.config.message_bytes()
                 ));
+            }
+            if !wanted.dead.contains(*name) {
+                for (setting, wanted) in &self.config.topic_config {
+                    let found = value(setting).unwrap_or("nothing of that name");
+                    if found != wanted {
+                        differences.push(format!(
+                            "topic {name:?} has {setting}={found}, {wanted} is asked for"
+                        ));
+                    }
+                }
             }
             let policy = value("cleanup.policy").unwrap_or_default();
             if wanted.dead.contains(*name) && !policy.contains("compact") {

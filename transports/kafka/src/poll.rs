@@ -360,11 +360,16 @@ pub(crate) fn flow<C: ConsumerContext>(
     }
     let (mut full, mut free) = (TopicPartitionList::new(), TopicPartitionList::new());
     for partition in partitions {
-        let list = match partition.pause() {
-            Some(true) => &mut full,
-            Some(false) => &mut free,
-            None => continue,
+        let Some(pauses) = partition.pause() else {
+            continue;
         };
+        tracing::debug!(
+            topic = %partition.topic,
+            partition = partition.number,
+            "{}",
+            if pauses { "paused: as much waits as may" } else { "goes on: there is room again" }
+        );
+        let list = if pauses { &mut full } else { &mut free };
         list.add_partition(&partition.topic, partition.number);
     }
     let changed = [

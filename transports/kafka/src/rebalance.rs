@@ -43,6 +43,8 @@ impl Context {
                         consumer.assign(&begin)?
                     }
                 }
+                // A partition that was paused as it was taken away comes back paused (trap 9).
+                consumer.resume(&begin)?;
                 if new.count() > 0 {
                     consumer.commit(&new, CommitMode::Async)?;
                 }

@@ -87,7 +87,7 @@ fn expression(pattern: &Pattern) -> String {
 ///
 /// Source: `topic.blacklist` in librdkafka's CONFIGURATION.md; its expressions know no "but".
 pub(crate) fn reserved_but(exact: &[Name]) -> String {
-    let mut all = vec![String::from("^.*\\.dead$")];
+    let mut all = vec![String::from("^__.*"), String::from("^.*\\.dead$")];
     match exact.iter().find(|topic| is_retry_topic(topic)) {
         None => all.push(String::from("^.*\\.retry$")),
         Some(own) => {
@@ -144,6 +144,7 @@ mod tests {
         };
         for own in [&["order.placed"][..], &["order.placed", "shop.mail.retry"]] {
             for other in [
+                "__consumer_offsets",
                 "shop.mail.dead",
                 "shop.post.retry",
                 "shop.mai.retry",

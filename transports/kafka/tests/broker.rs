@@ -16,7 +16,7 @@ use tidings_conformance::{Broker, Trials};
 use tidings_kafka::{GroupProtocol, Kafka, KafkaConsumer};
 use tidings_transport::{
     Batch, Carried, Consumer, Declare, Envelope, ErrorKind, GroupTopology, Mode, Name, Origin,
-    Signal, Start, Subscribe, Timestamp, Topics, Topology, Transport, TransportError,
+    Payload, Signal, Start, Subscribe, Timestamp, Topics, Topology, Transport, TransportError,
 };
 
 use kit::{message, only};
@@ -26,6 +26,12 @@ fn main() -> ExitCode {
         .trial("an_offset_that_retention_passed_is_data_loss", data_loss)
         .trial("row_93_topics_that_differ_only_in_dots_are_named", twins)
         .trial("row_25_a_topic_that_is_too_small_is_a_conflict", too_small)
+        .trial(
+            "a_topic_is_made_with_its_settings_and_verified_by_them",
+            topic_settings,
+        )
+        .trial("what_is_compressed_comes_back_as_it_was", compressed)
+        .trial("nothing_is_made_where_topics_are_assumed", assumed)
         .trial(
             "a_replay_ends_where_the_last_offset_has_no_record",
             gap_at_the_end,
@@ -107,6 +113,69 @@ async fn consume(member: &mut KafkaConsumer, count: usize) {
         }
     }
     assert_eq!(seen, count);
+}
+
+async fn topic_settings(url: String) {
+    let topic = unique("settings");
+    let with = |value: &str| kafka(&url).topic_config("retention.ms", value);
+    with("123456789").declare(&only(&topic)).await.unwrap();
+    let verify = Topology {
+        declare: Declare::Verify,
+        ..only(&topic)
+    };
+    with("123456789").declare(&verify).await.unwrap();
+    let error = with("987654321").declare(&verify).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    let text = error.to_string();
+    assert!(
+        text.contains(&topic) && text.contains("retention.ms=123456789, 987654321 is asked for"),
+        "{text}"
+    );
+    // What exists is never altered.
+    with("987654321").declare(&only(&topic)).await.unwrap();
+    with("123456789").declare(&verify).await.unwrap();
+}
+
+async fn compressed(url: String) {
+    use tidings_kafka::Compression::{Gzip, Lz4, Snappy};
+    for compression in [Gzip, Snappy, Lz4] {
+        let (topic, group) = (unique("compressed"), unique("readers"));
+        let kafka = kafka(&url).compression(compression);
+        kafka.declare(&topology(&topic, &group)).await.unwrap();
+        let body = "a line that comes again; ".repeat(4_000);
+        let mut sent = message(&topic, Some("k"));
+        sent.payload = Payload::Bytes(body.clone().into());
+        kafka.publish(sent, Origin::default()).await.unwrap();
+        let mut member = join(&kafka, &topic, &group).await;
+        let mut batch = Batch::default();
+        while batch.is_empty() {
+            member.receive(1, &mut batch).await.unwrap();
+        }
+        for received in batch.drain() {
+            let Payload::Bytes(came) = &received.payload else {
+                panic!("{:?}", received.payload);
+            };
+            assert_eq!(came, body.as_bytes());
+            received.ack();
+        }
+        member.close(Duration::from_secs(10)).await.unwrap();
+    }
+}
+
+async fn assumed(url: String) {
+    let topic = unique("assumed");
+    let assume = Topology {
+        declare: Declare::Assume,
+        ..only(&topic)
+    };
+    kafka(&url).declare(&assume).await.unwrap();
+    let verify = Topology {
+        declare: Declare::Verify,
+        ..only(&topic)
+    };
+    let error = kafka(&url).declare(&verify).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Missing);
+    assert!(error.to_string().contains(&topic), "{error}");
 }
 
 /// KIP-848: subscribe, consume, leave, go on.

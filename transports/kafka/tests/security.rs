@@ -18,22 +18,49 @@ use tidings_transport::{
 use kit::{message, only};
 use raw::{Resource, deny};
 
+/// Where the listener with TLS is, as `host:port`.
+const LISTENER: &str = "TIDINGS_TEST_KAFKA_SASL_SSL";
+
 fn main() -> ExitCode {
-    Trials::new(Broker::named_by("TIDINGS_TEST_KAFKA_SASL_SSL"))
-        .trial("every_mechanism_lets_the_right_password_in", right)
-        .trial("row_21_a_wrong_password_is_an_auth_error", wrong_password)
-        .trial("row_22_an_unknown_authority_is_named", unknown_authority)
-        .trial("row_22_a_wrong_host_name_is_named", wrong_host)
-        .trial("row_22_the_wrong_kind_of_port_is_an_error", wrong_port)
-        .trial(
-            "row_26_a_topic_that_is_kept_back_is_forbidden_by_name",
-            forbidden_topic,
-        )
-        .trial(
-            "row_26_a_group_that_is_kept_back_is_forbidden_by_name",
-            forbidden_group,
-        )
-        .main()
+    let trials = Trials::new(Broker::named_by("TIDINGS_TEST_KAFKA"));
+    let trials = secured(trials, "every_mechanism_lets_the_right_password_in", right);
+    let trials = secured(
+        trials,
+        "row_21_a_wrong_password_is_an_auth_error",
+        wrong_password,
+    );
+    let trials = secured(
+        trials,
+        "row_22_an_unknown_authority_is_named",
+        unknown_authority,
+    );
+    let trials = secured(trials, "row_22_a_wrong_host_name_is_named", wrong_host);
+    let trials = secured(
+        trials,
+        "row_22_the_wrong_kind_of_port_is_an_error",
+        wrong_port,
+    );
+    let trials = secured(
+        trials,
+        "row_26_a_topic_that_is_kept_back_is_forbidden_by_name",
+        forbidden_topic,
+    );
+    let trials = secured(
+        trials,
+        "row_26_a_group_that_is_kept_back_is_forbidden_by_name",
+        forbidden_group,
+    );
+    trials.main()
+}
+
+fn secured<F: Future<Output = ()>>(
+    trials: Trials,
+    name: &str,
+    test: impl FnOnce(String) -> F + Send + 'static,
+) -> Trials {
+    trials.trial_with(LISTENER, name, |_| {
+        test(std::env::var(LISTENER).expect("it is set"))
+    })
 }
 
 fn kafka(servers: &str) -> Kafka {

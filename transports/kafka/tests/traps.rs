@@ -18,8 +18,8 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tidings_conformance::{Broker, Trials};
 use tidings_kafka::{GroupProtocol, Kafka, KafkaConsumer};
 use tidings_transport::{
-    Batch, Consumer, Declare, ErrorKind, GroupTopology, Mode, Name, Origin, Received, Signal,
-    Start, Subscribe, Topics, Topology, Transport,
+    Batch, Consumer, Declare, ErrorKind, GroupTopology, Mode, Name, Origin, Payload, Received,
+    Signal, Start, Subscribe, Topics, Topology, Transport,
 };
 
 use kit::message;
@@ -38,6 +38,10 @@ fn main() -> ExitCode {
             moves,
         )
         .trial("a_handler_that_takes_its_time_costs_no_membership", slow)
+        .trial(
+            "a_partition_that_comes_back_is_not_paused_any_more",
+            comes_back_paused,
+        )
         .trial("the_lag_of_what_is_held_is_said", lag)
         .main()
 }
@@ -214,6 +218,41 @@ async fn late(url: String) {
     assert_eq!(scene.committed(kept_number), Offset::Offset(next));
     let next = i64::try_from(count).unwrap();
     assert_eq!(scene.committed(number), Offset::Offset(next));
+}
+
+/// Trap 9: librdkafka keeps a partition paused that was paused as it was taken away.
+async fn comes_back_paused(url: String) {
+    let scene = Scene::new(url, "paused", 2).await;
+    let kafka = scene.patient(Duration::from_millis(200));
+    let count = 60;
+    for number in 0..count {
+        let mut large = message(&scene.topic, Some(&number.to_string()));
+        // More than what may wait, in both partitions.
+        large.payload = Payload::Bytes(vec![b'x'; 100_000].into());
+        kafka.publish(large, Origin::default()).await.unwrap();
+    }
+    let mut member = scene.join(&kafka, 1).await;
+    let held = hold(&mut member, 1).await;
+    for partition in ["partition=0;", "partition=1;"] {
+        hear(&[&scene.topic, "paused: as much waits as may", partition]).await;
+    }
+
+    let second = scene.kafka();
+    let mut other = scene.join(&second, 64).await;
+    drop(hold(&mut other, 1).await);
+    other.close(Duration::from_secs(10)).await.unwrap();
+
+    drop(held);
+    let mut seen = BTreeSet::new();
+    let mut batch = Batch::default();
+    while seen.len() < count {
+        member.receive(1, &mut batch).await.unwrap();
+        for received in batch.drain() {
+            seen.insert(place(&received));
+            received.ack();
+        }
+    }
+    member.close(Duration::from_secs(10)).await.unwrap();
 }
 
 /// Trap 5: a member that its group has given up is neither waited for nor does it commit, and all it

@@ -125,7 +125,7 @@ impl Topics {
 
 /// A pattern over topics, as AMQP topic exchanges have it: words parted by dots, `*` for one word,
 /// `#` for any number of words, none included. The reserved topics of the bus, which end in `.dead`
-/// and `.retry`, match no pattern.
+/// and `.retry`, match no pattern; nor do those of a broker, which begin with `__`.
 ///
 /// Source: <https://www.rabbitmq.com/tutorials/amqp-concepts>, topic exchanges.
 ///
@@ -149,7 +149,7 @@ impl Pattern {
 
     /// Whether a topic matches.
     pub fn matches(&self, topic: &str) -> bool {
-        if topic.ends_with(".dead") || is_retry_topic(topic) {
+        if topic.ends_with(".dead") || is_retry_topic(topic) || topic.starts_with("__") {
             return false;
         }
         let words: Vec<&str> = topic.split('.').collect();

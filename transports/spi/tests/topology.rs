@@ -20,6 +20,9 @@ fn matches_as_a_topic_exchange_does() {
         ("*.#.*", "a.b", true),
         ("#", "orders.dead", false),
         ("#", "orders.retry", false),
+        ("#", "__consumer_offsets", false),
+        ("*", "__consumer_offsets", false),
+        ("#", "_schemas", true),
     ] {
         let parsed: Pattern = pattern.parse().expect(pattern);
         assert_eq!(parsed.matches(topic), expected, "{pattern} over {topic}");

@@ -44,30 +44,37 @@ pub(crate) struct Row {
     pub(crate) about: &'static str,
     /// It stops the broker that others use.
     pub(crate) alone: bool,
+    /// Set for a broker that can be disturbed in the way that this row needs.
+    #[allow(dead_code, reason = "the tests alone ask first")]
+    pub(crate) needs: Option<&'static str>,
     run: fn(World, Size) -> Running,
 }
 
 type Running = Pin<Box<dyn Future<Output = Result<Shown>> + Send>>;
 
 macro_rules! rows {
-    ($($name:literal $about:literal $(($alone:ident))? => $run:path;)+) => {
+    ($($name:literal $about:literal $(($how:ident))? => $run:path;)+) => {
         pub(crate) const ROWS: &[Row] = &[$(
             Row {
                 name: $name,
                 about: $about,
-                alone: rows!(@alone $($alone)?),
+                alone: rows!(@alone $($how)?),
+                needs: rows!(@needs $($how)?),
                 run: |world, size| Box::pin($run(world, size)),
             },
         )+];
     };
     (@alone alone) => { true };
-    (@alone) => { false };
+    (@alone $($other:ident)?) => { false };
+    (@needs alone) => { Some(world::RUN) };
+    (@needs proxied) => { Some(world::PROXIED) };
+    (@needs) => { None };
 }
 
 rows! {
     "f2" "the broker is killed under load, again and again" (alone) => restart::kill;
     "f3" "the broker is restarted in good order under load, again and again" (alone) => restart::stop;
-    "f4" "the broker is absent for long" => absent::refused;
+    "f4" "the broker is absent for long" (proxied) => absent::refused;
     "f11" "members join and leave all the time, by either protocol" => rebalance::storm;
     "f12" "partitions are revoked while their handlers run" => rebalance::revoked;
     "f13" "commits fail" => commits::refused;

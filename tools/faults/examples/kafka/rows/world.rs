@@ -14,8 +14,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Names a broker's URL, the listeners behind proxies, and the broker's folder.
 const URL: &str = "TIDINGS_TEST_KAFKA";
-const PROXIED: &str = "TIDINGS_TEST_KAFKA_PROXIED";
-const RUN: &str = "TIDINGS_TEST_KAFKA_RUN";
+pub(super) const PROXIED: &str = "TIDINGS_TEST_KAFKA_PROXIED";
+pub(super) const RUN: &str = "TIDINGS_TEST_KAFKA_RUN";
 
 /// A broker that `cargo xtask brokers` started.
 #[derive(Clone, Debug)]
