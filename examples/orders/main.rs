@@ -27,10 +27,12 @@ mod shop;
 
 use std::error::Error;
 use std::io::Write;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use tidings::{Bus, Clock, SystemClock};
+use tokio::select;
 
 use input::Orders;
 use options::Options;
@@ -89,11 +91,18 @@ pub(crate) async fn run(
             report.close(&balance);
             return Ok(balance);
         }
-        Some(options::PRODUCER) => {
-            place(&bus, orders, &report).await?;
-            bus.shutdown().await?;
-        }
         // Until it is interrupted.
+        Some(options::PRODUCER) => {
+            let mut running = pin!(bus.run());
+            let placed = select! {
+                ended = &mut running => ended.map(|_| false)?,
+                placed = place(&bus, orders, &report) => placed.map(|()| true)?,
+            };
+            if placed {
+                report.all_placed();
+                running.await?;
+            }
+        }
         Some(_) => drop(bus.run().await?),
     }
     report.close_one();

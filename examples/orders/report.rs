@@ -103,6 +103,11 @@ impl Report {
     }
 
     /// What one service of several saw.
+    /// Of a program that places orders and waits until it is interrupted.
+    pub(crate) fn all_placed(&self) {
+        self.print(format_args!("all orders are placed: interrupt to end"));
+    }
+
     pub(crate) fn close_one(&self) {
         self.close_lines();
         let counted = |count: &AtomicU64| count.load(Ordering::Relaxed);

@@ -17,8 +17,12 @@ use tidings_conformance::{Broker, Trials};
 mod orders;
 
 mod aside;
+mod services;
 
 fn main() -> ExitCode {
+    if let Some(ended) = services::of_this_process() {
+        return ended;
+    }
     Trials::new(Broker::named_by("TIDINGS_TEST_KAFKA"))
         .trial(
             "row_58_a_plain_record_reaches_the_one_type_that_has_the_topic",
@@ -69,11 +73,16 @@ fn main() -> ExitCode {
             aside::from_the_beginning,
         )
         .trial("the_orders_example_balances", balances)
+        .trial(
+            "the_orders_example_balances_as_several_processes",
+            services::balance,
+        )
         .main()
 }
 
 /// The example, with one option more.
 async fn balances(url: String) {
+    let _alone = services::ALONE.lock().await;
     let arguments = ["--orders", "120", "--seed", "7", "--transport", &url];
     let options = orders::options::Options::parse(arguments.map(Into::into).into_iter()).unwrap();
     let balance = orders::run(&options, std::io::sink()).await.unwrap();
