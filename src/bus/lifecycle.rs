@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tidings_transport::{ErrorKind, Topology};
+use tidings_transport::ErrorKind;
 use tokio::time::Instant;
 
 use super::Bus;
@@ -73,17 +73,7 @@ impl Bus {
             return Err(StartError::listed(errors));
         }
         let groups = self.registry().groups();
-        let topology = Topology {
-            topics: groups
-                .iter()
-                .flat_map(|group| group.all_topics().exact)
-                .collect(),
-            groups: groups
-                .iter()
-                .map(|group| group.topology(group.all_topics()))
-                .collect(),
-            declare: self.core().config.declare,
-        };
+        let topology = self.topology();
         self.core().transport.declare(&topology).await?;
         self.core().declared.note(&topology.topics);
         self.core().started.store(true, Ordering::Release);

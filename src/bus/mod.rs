@@ -4,6 +4,7 @@ mod builder;
 mod cache;
 mod config;
 mod core;
+mod doctor;
 mod error;
 mod explain;
 mod group;

@@ -72,6 +72,11 @@ fn main() -> ExitCode {
             "contract_d7_retries_are_read_from_their_beginning_wherever_a_group_starts",
             aside::from_the_beginning,
         )
+        .trial_with(
+            "TIDINGS_TEST_KAFKA_PASSWORD",
+            "a_url_alone_connects_over_tls_as_a_user",
+            secure_url,
+        )
         .trial("the_orders_example_balances", balances)
         .trial(
             "the_orders_example_balances_as_several_processes",
@@ -374,6 +379,42 @@ async fn unwritable(url: String) {
     let letters = bus.dead_letters("readers").list().await.unwrap();
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].key().unwrap(), &*key);
+    bus.shutdown().await.unwrap();
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Event)]
+#[event(name = "kafka.secure", version = 1, key = key)]
+struct Secure {
+    key: String,
+}
+
+async fn secure_url(_plain: String) {
+    let named = |name: &str| std::env::var(name).unwrap();
+    let url = format!(
+        "kafka://{}/?ca_file={}&sasl=scram-sha-512&user=bob&password_env=TIDINGS_TEST_KAFKA_PASSWORD",
+        named("TIDINGS_TEST_KAFKA_SASL_SSL"),
+        named("TIDINGS_TEST_KAFKA_CA"),
+    );
+    let connected = Bus::connect(unique("secure"), &url).await;
+    if cfg!(not(feature = "kafka-ssl")) {
+        let problem = connected.unwrap_err().to_string();
+        assert!(
+            problem.contains("turn on the feature `kafka-ssl`"),
+            "{problem}"
+        );
+        return;
+    }
+    let bus = connected.unwrap();
+    let log = Log::<String>::default();
+    let group = bus.group("readers").start_at(Start::Latest);
+    group
+        .with(Arc::clone(&log))
+        .on(async |log: Log<String>, event: Secure| log.lock().unwrap().push(event.key));
+    bus.start().await.unwrap();
+    let key = unique("k");
+    bus.emit(Secure { key: key.clone() }).await.unwrap();
+    bus.settled().await.unwrap();
+    assert_eq!(seen(&log), [key]);
     bus.shutdown().await.unwrap();
 }
 

@@ -317,3 +317,27 @@ async fn row_12_a_kafka_url_with_security_without_the_feature_names_it() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn row_27_what_keeps_less_than_one_may_think_is_a_finding() {
+    let bus = Bus::builder("shop").build().await.unwrap();
+    let group = bus.group("careless").dead_letters(false);
+    group.on(async |_: Order| {});
+    bus.group("careful").on(async |_: Order| {});
+    let findings = bus.doctor().await.unwrap();
+    let [process, careless] = &findings[..] else {
+        panic!("{findings:?}");
+    };
+    assert!(
+        process.contains("memory") && process.contains("what is queued is lost when it ends"),
+        "{process}"
+    );
+    assert!(
+        careless.contains("group \"shop.careless\" keeps no dead letters")
+            && careless.contains("leave out `.dead_letters(false)`"),
+        "{careless}"
+    );
+    bus.emit(order(1)).await.unwrap();
+    settled(&bus).await;
+    assert_eq!(bus.group("careful").stats().unwrap().completed, 1);
+}

@@ -83,6 +83,22 @@ impl Admin {
             .collect())
     }
 
+    /// How many replicas each topic has, where that differs the fewest of a partition. Blocks.
+    pub(crate) fn replicas(&self) -> Result<BTreeMap<String, usize>, TransportError> {
+        let client = self.line.client()?;
+        let metadata = client
+            .client()
+            .fetch_metadata(None, self.config.connect_timeout)
+            .map_err(|error| self.unanswered(error))?;
+        let topics = metadata.topics().iter();
+        let counted = topics.filter_map(|topic| {
+            let partitions = topic.partitions().iter();
+            let fewest = partitions.map(|it| it.replicas().len()).min()?;
+            Some((topic.name().to_owned(), fewest))
+        });
+        Ok(counted.collect())
+    }
+
     /// What is said of topics that are not among those the user may see. Blocks.
     pub(crate) fn absent(&self, topics: &[Name], fix: &str) -> TransportError {
         self.kept_back(topics).unwrap_or_else(|| {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::{Offset, TopicPartitionList};
@@ -12,6 +12,9 @@ use tidings_transport::{Declare, ErrorKind, GroupTopology, Name, Start, Topology
 
 use crate::admin::{Admin, Found, partitions_of};
 use crate::{error, positions, topic};
+
+/// How many replicas have a record before it is confirmed, at the least.
+const IN_SYNC: &str = "min.insync.replicas";
 
 /// A broker's setting that bounds a record.
 const RECORD_BYTES: &str = "max.message.bytes";
@@ -140,28 +143,9 @@ impl Admin {
         if names.is_empty() {
             return Ok(());
         }
-        let asked: Vec<ResourceSpecifier<'_>> = names
-            .iter()
-            .map(|name| ResourceSpecifier::Topic(name))
-            .collect();
-        let options = AdminOptions::new().request_timeout(Some(self.config.connect_timeout));
-        let answers = self
-            .client
-            .describe_configs(&asked, &options)
-            .await
-            .map_err(|error| {
-                self.status.no_answer(
-                    "asking for topic settings",
-                    &self.cluster.servers,
-                    error,
-                    None,
-                )
-            })?;
+        let settings = self.settings(&names).await?;
         let mut differences = Vec::new();
-        for (name, answer) in names.iter().zip(answers) {
-            let settings = answer.map_err(|code| {
-                error::answer(&format!("reading settings of topic {name:?}"), code)
-            })?;
+        for (name, settings) in names.iter().zip(&settings) {
             let value = |key| settings.get(key).and_then(|entry| entry.value.as_deref());
             let bytes = value(RECORD_BYTES).and_then(|bytes| bytes.parse::<usize>().ok());
             if let Some(bytes) = bytes.filter(|bytes| *bytes < self.config.message_bytes()) {
@@ -195,6 +179,72 @@ impl Admin {
                 format!("{}: change the topics' settings", differences.join("; ")),
             ))
         }
+    }
+
+    /// What of the topics loses events that were confirmed (misuse 27).
+    ///
+    /// Source: `min.insync.replicas` in <https://kafka.apache.org/documentation/#topicconfigs>.
+    pub(crate) async fn examine(
+        self: &Arc<Self>,
+        topology: &Topology,
+    ) -> Result<Vec<String>, TransportError> {
+        let wanted = Wanted::of(topology)?;
+        let mut findings = Vec::new();
+        let copies = self.ask(|admin| admin.replicas()).await?;
+        let names: Vec<&str> = wanted.topics().collect();
+        let missing = names.iter().filter(|name| !copies.contains_key(**name));
+        let missing: Vec<Name> = missing.map(|name| Name::from(*name)).collect();
+        if !missing.is_empty() {
+            let fix = "start the bus, or declare them first";
+            let asked = self.ask(move |admin| Err(admin.absent(&missing, fix)));
+            return asked.await;
+        }
+        if names.is_empty() {
+            return Ok(findings);
+        }
+        let settings = self.settings(&names).await?;
+        for (name, settings) in names.iter().zip(&settings) {
+            let copies = copies.get(*name).copied().unwrap_or_default();
+            let in_sync = settings.get(IN_SYNC).and_then(|it| it.value.as_deref());
+            if copies < 2 {
+                findings.push(format!(
+                    "topic {name:?} has 1 replica: what it holds is lost with its broker; give it 3 \
+                     (`Kafka::replication` does for topics that are created)"
+                ));
+            } else if in_sync == Some("1") {
+                findings.push(format!(
+                    "topic {name:?} has {IN_SYNC}=1: an emit can be Ok while a single broker has the \
+                     event; set 2 (`Kafka::topic_config` does for topics that are created)"
+                ));
+            }
+        }
+        Ok(findings)
+    }
+
+    /// The settings of topics, as the broker has them.
+    async fn settings(&self, names: &[&str]) -> Result<Vec<ConfigResource>, TransportError> {
+        let asked: Vec<ResourceSpecifier<'_>> = names
+            .iter()
+            .map(|name| ResourceSpecifier::Topic(name))
+            .collect();
+        let options = AdminOptions::new().request_timeout(Some(self.config.connect_timeout));
+        let answers = self
+            .client
+            .describe_configs(&asked, &options)
+            .await
+            .map_err(|error| {
+                self.status.no_answer(
+                    "asking for topic settings",
+                    &self.cluster.servers,
+                    error,
+                    None,
+                )
+            })?;
+        let read = names.iter().zip(answers).map(|(name, answer)| {
+            let failed = |code| error::answer(&format!("reading settings of topic {name:?}"), code);
+            answer.map_err(failed)
+        });
+        read.collect()
     }
 
     /// Commits where a new group begins, so that what is published from here on is its own even

@@ -43,6 +43,11 @@ pub(crate) fn answer(doing: &str, code: Code) -> TransportError {
 pub(crate) const ANOTHER_HOST: &str =
     "the certificate is for another host name; connect by a name that it has: ";
 
+/// A listener in plain text takes the beginning of a handshake for a request that makes no sense, and
+/// hangs up, sometimes without a word; so does a broker that is just going down.
+pub(crate) const AMID_HANDSHAKE: &str =
+    "the port hung up on the TLS handshake: it speaks plain text, or its broker is going down: ";
+
 /// What is wrong with a connection that was refused, in words that name the fix.
 pub(crate) fn fix(code: Code, reason: &str) -> &'static str {
     let says = |part: &str| reason.to_ascii_lowercase().contains(part);
@@ -56,6 +61,7 @@ pub(crate) fn fix(code: Code, reason: &str) -> &'static str {
         _ if says("wrong version number") || says("plaintext broker listener") => {
             "the port speaks plain text: "
         }
+        _ if says("closed by peer") && says("ssl_handshake") => AMID_HANDSHAKE,
         _ => "",
     }
 }

@@ -92,6 +92,7 @@ impl Status {
             Some((code, reason)) => {
                 let fix = fix.unwrap_or_else(|| error::fix(*code, reason));
                 let kind = match error::kind(*code) {
+                    kind if fix == error::AMID_HANDSHAKE => kind,
                     // Trying again later would be the same again.
                     _ if !fix.is_empty() => ErrorKind::Auth,
                     ErrorKind::Other => ErrorKind::Connection,

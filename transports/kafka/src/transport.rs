@@ -351,6 +351,11 @@ impl Transport for Kafka {
             .await
     }
 
+    async fn examine(&self, topology: &Topology) -> Result<Vec<String>, TransportError> {
+        self.usable()?;
+        self.admin()?.examine(topology).await
+    }
+
     fn health(&self) -> Health {
         self.status.health()
     }

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
             "a_topic_is_made_with_its_settings_and_verified_by_them",
             topic_settings,
         )
+        .trial("row_27_a_topic_with_one_replica_is_a_finding", examined)
         .trial("what_is_compressed_comes_back_as_it_was", compressed)
         .trial("nothing_is_made_where_topics_are_assumed", assumed)
         .trial(
@@ -134,6 +135,26 @@ async fn topic_settings(url: String) {
     // What exists is never altered.
     with("987654321").declare(&only(&topic)).await.unwrap();
     with("123456789").declare(&verify).await.unwrap();
+}
+
+async fn examined(url: String) {
+    let (topic, group) = (unique("examined"), unique("readers"));
+    let kafka = kafka(&url);
+    let missing = kafka.examine(&topology(&topic, &group)).await.unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::Missing);
+    assert!(missing.to_string().contains(&topic), "{missing}");
+    kafka.declare(&topology(&topic, &group)).await.unwrap();
+    // The broker of the tests is alone.
+    let findings = kafka.examine(&topology(&topic, &group)).await.unwrap();
+    let [finding] = &findings[..] else {
+        panic!("{findings:?}");
+    };
+    assert!(
+        finding.contains(&format!(
+            "topic {topic:?} has 1 replica: what it holds is lost"
+        )),
+        "{finding}"
+    );
 }
 
 async fn compressed(url: String) {

@@ -139,7 +139,9 @@ fn row_18_servers_that_are_none_are_named() {
 #[tokio::test]
 async fn row_19_an_absent_broker_is_an_error_with_address_and_cause() {
     let kafka = nobody();
-    let error = kafka.declare(&only("orders")).await.unwrap_err();
+    let limit = kafka.config().connect_timeout + Duration::from_secs(5);
+    let asked = tokio::time::timeout(limit, kafka.declare(&only("orders"))).await;
+    let error = asked.expect("within the connect time").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connection);
     assert!(error.is_retryable());
     let text = error.to_string();

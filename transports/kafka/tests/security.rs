@@ -23,44 +23,41 @@ const LISTENER: &str = "TIDINGS_TEST_KAFKA_SASL_SSL";
 
 fn main() -> ExitCode {
     let trials = Trials::new(Broker::named_by("TIDINGS_TEST_KAFKA"));
-    let trials = secured(trials, "every_mechanism_lets_the_right_password_in", right);
-    let trials = secured(
-        trials,
-        "row_21_a_wrong_password_is_an_auth_error",
-        wrong_password,
-    );
-    let trials = secured(
-        trials,
-        "row_22_an_unknown_authority_is_named",
-        unknown_authority,
-    );
-    let trials = secured(trials, "row_22_a_wrong_host_name_is_named", wrong_host);
-    let trials = secured(
-        trials,
-        "row_22_the_wrong_kind_of_port_is_an_error",
-        wrong_port,
-    );
-    let trials = secured(
-        trials,
-        "row_26_a_topic_that_is_kept_back_is_forbidden_by_name",
-        forbidden_topic,
-    );
-    let trials = secured(
-        trials,
-        "row_26_a_group_that_is_kept_back_is_forbidden_by_name",
-        forbidden_group,
-    );
-    trials.main()
+    trials
+        .trial_with(
+            LISTENER,
+            "every_mechanism_lets_the_right_password_in",
+            |_| right(listener()),
+        )
+        .trial_with(LISTENER, "row_21_a_wrong_password_is_an_auth_error", |_| {
+            wrong_password(listener())
+        })
+        .trial_with(LISTENER, "row_22_an_unknown_authority_is_named", |_| {
+            unknown_authority(listener())
+        })
+        .trial_with(LISTENER, "row_22_a_wrong_host_name_is_named", |_| {
+            wrong_host(listener())
+        })
+        .trial_with(
+            LISTENER,
+            "row_22_the_wrong_kind_of_port_is_an_error",
+            |_| wrong_port(listener()),
+        )
+        .trial_with(
+            LISTENER,
+            "row_26_a_topic_that_is_kept_back_is_forbidden_by_name",
+            |_| forbidden_topic(listener()),
+        )
+        .trial_with(
+            LISTENER,
+            "row_26_a_group_that_is_kept_back_is_forbidden_by_name",
+            |_| forbidden_group(listener()),
+        )
+        .main()
 }
 
-fn secured<F: Future<Output = ()>>(
-    trials: Trials,
-    name: &str,
-    test: impl FnOnce(String) -> F + Send + 'static,
-) -> Trials {
-    trials.trial_with(LISTENER, name, |_| {
-        test(std::env::var(LISTENER).expect("it is set"))
-    })
+fn listener() -> String {
+    std::env::var(LISTENER).expect("it is set")
 }
 
 fn kafka(servers: &str) -> Kafka {
@@ -138,7 +135,11 @@ async fn wrong_port(servers: String) {
     if let Ok(url) = std::env::var("TIDINGS_TEST_KAFKA") {
         let plain = url.trim_start_matches("kafka://");
         let error = refused(kafka(plain).tls(trusting())).await;
-        assert_eq!(error.kind(), ErrorKind::Auth, "{error}");
+        // A broker may hang up without a word, as one does that is going down.
+        assert!(
+            matches!(error.kind(), ErrorKind::Connection | ErrorKind::Auth),
+            "{error}"
+        );
         assert!(error.to_string().contains("plain text"), "{error}");
     }
 }

@@ -66,6 +66,7 @@ shadow! {
     async fn subscribe(subscribe: Subscribe) -> Result<Box<dyn DynConsumer>> => consumer;
     async fn browse(topic: &'a Name) -> Result<Box<dyn DynBrowser>> => browser;
     async fn lag(group: &'a Name) -> Result<Vec<Lag>>;
+    async fn examine(topology: &'a Topology) -> Result<Vec<String>>;
     async fn close(deadline: Duration) -> Result<CloseReport>;
 }
 

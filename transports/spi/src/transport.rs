@@ -88,6 +88,14 @@ pub trait Transport: Send + Sync + 'static {
     /// `Unsupported` without the capability.
     fn lag(&self, group: &Name) -> impl Future<Output = Result<Vec<Lag>>> + Send;
 
+    /// What of these topics and groups weakens what is promised, each in a sentence with its
+    /// consequence. Only asks.
+    /// # Errors
+    /// As [`declare`](Self::declare) where topics are only verified.
+    fn examine(&self, _topology: &Topology) -> impl Future<Output = Result<Vec<String>>> + Send {
+        async { Ok(Vec::new()) }
+    }
+
     /// The state of the connection. Never blocks.
     fn health(&self) -> Health;
 

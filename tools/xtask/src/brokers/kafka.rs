@@ -31,6 +31,8 @@ const SASL_SSL: &str = "TIDINGS_TEST_KAFKA_SASL_SSL";
 const PROXIED: &str = "TIDINGS_TEST_KAFKA_PROXIED";
 /// The folder by which a test may stop, kill and start the broker.
 const RUN: &str = "TIDINGS_TEST_KAFKA_RUN";
+/// The password of `bob`, for URLs that name the variable in which it is.
+const PASSWORD: &str = "TIDINGS_TEST_KAFKA_PASSWORD";
 /// The file of the authority that signed its certificate.
 const CA: &str = "TIDINGS_TEST_KAFKA_CA";
 
@@ -144,6 +146,7 @@ pub(super) fn values(ports: &Ports, certificates: &Certificates) -> Values {
         (URL, format!("kafka://127.0.0.1:{}", ports.plain)),
         (SASL_SSL, format!("localhost:{}", ports.sasl)),
         (CA, certificates.ca.display().to_string()),
+        (PASSWORD, "bob-secret".into()),
     ];
     values
         .map(|(name, value)| (String::from(name), value))
