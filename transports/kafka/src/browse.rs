@@ -13,6 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tidings_transport::{Browser, Entry, ErrorKind, Name, PublishError, Reason, TransportError};
 
 use crate::admin::Admin;
+use crate::positions::patiently;
 use crate::publish::{Line, Record};
 use crate::status::Asking;
 use crate::{error, headers};
@@ -149,10 +150,12 @@ impl Reader {
         };
         let mut ends = HashMap::new();
         for partition in 0..partitions {
-            let (low, high) = reader
-                .consumer
-                .fetch_watermarks(topic, partition, reader.patience)
-                .map_err(|error| reader.failed(error))?;
+            // A partition may be without a leader for a moment.
+            let until = Instant::now() + reader.patience;
+            let (low, high) = patiently(until, |left| {
+                reader.consumer.fetch_watermarks(topic, partition, left)
+            })
+            .map_err(|error| reader.failed(error))?;
             if low < high {
                 ends.insert(partition, high);
             }

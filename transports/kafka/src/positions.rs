@@ -156,7 +156,7 @@ pub(crate) fn gone<C: ConsumerContext>(
 }
 
 /// Asks again while the answer is that a coordinator or leader is not there yet.
-fn patiently<T>(
+pub(crate) fn patiently<T>(
     until: Instant,
     mut ask: impl FnMut(Duration) -> KafkaResult<T>,
 ) -> Result<T, KafkaError> {

@@ -43,8 +43,6 @@ impl Context {
                         consumer.assign(&begin)?
                     }
                 }
-                // A partition that was paused as it was taken away comes back paused (trap 9).
-                consumer.resume(&begin)?;
                 if new.count() > 0 {
                     consumer.commit(&new, CommitMode::Async)?;
                 }
@@ -101,6 +99,7 @@ impl Context {
                 self.commit_failed(&error);
             }
         }
+        self.unpause(consumer, &mine);
         mine.iter().for_each(|it| self.member.revoke(it));
         let let_go = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(partitions),
@@ -108,6 +107,23 @@ impl Context {
         };
         if let Err(error) = let_go {
             tracing::warn!(%error, "revoked Kafka partitions could not be let go");
+        }
+    }
+
+    /// librdkafka keeps a partition paused that was paused as it was taken away, and it would come back
+    /// so (trap 9). Here and not as it comes back: to resume one that is not paused drops what was
+    /// fetched for it and is not polled yet.
+    ///
+    /// Source: `rd_kafka_toppar_pause_resume` in librdkafka 2.12, which raises the version first.
+    fn unpause(&self, consumer: &BaseConsumer<Self>, partitions: &[Arc<Partition>]) {
+        let mut paused = TopicPartitionList::new();
+        for partition in partitions.iter().filter(|it| it.is_paused()) {
+            paused.add_partition(&partition.topic, partition.number);
+        }
+        if paused.count() > 0
+            && let Err(error) = consumer.resume(&paused)
+        {
+            tracing::warn!(%error, "Kafka partitions that are given back could not be resumed");
         }
     }
 
